@@ -1,1 +1,2 @@
-
+//! Nodepath hosts AI conversations.
+pub mod model;

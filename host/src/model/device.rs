@@ -1,0 +1,287 @@
+//! Devices: one number or bot of a tenant on one channel, and how its conversations are run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::clock::Timestamp;
+use super::ids::{DeviceId, Digest, TenantId};
+use super::secret::Secret;
+
+/// The channels that this host speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelKind {
+    /// WhatsApp Cloud API, by Meta.
+    Whatsapp,
+    /// Standard Webhooks in and out, for anything else.
+    Generic,
+}
+
+impl ChannelKind {
+    /// The word for it in the store, the plugin contract and the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whatsapp => "whatsapp",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// One number or bot. Its credentials are another value, which only what speaks to the provider asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    /// What its webhook's path names it.
+    pub id: DeviceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What it speaks.
+    pub channel: ChannelKind,
+    /// The plugin version that answers; none until one is deployed.
+    pub plugin: Option<Digest>,
+    /// What the plugin reads through `config`: a JSON object.
+    pub plugin_config: String,
+    /// How its conversations are run.
+    pub settings: DeviceSettings,
+    /// What the provider refused the whole device for, for example an expired token. It is cleared by the next success.
+    pub alert: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// What a device needs to speak to its provider.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "channel", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Credentials {
+    /// WhatsApp Cloud API.
+    Whatsapp {
+        /// Signs webhooks (App dashboard, App secret).
+        app_secret: Secret,
+        /// Bearer token of the Graph API.
+        access_token: Secret,
+        /// What Meta repeats in the GET challenge.
+        verify_token: Secret,
+        /// The number's id at Meta.
+        phone_number_id: String,
+        /// Where the Graph API is, with its version.
+        #[serde(default = "graph_api")]
+        api_base: String,
+    },
+    /// Standard Webhooks.
+    Generic {
+        /// `whsec_…`: what webhooks to us are signed with. During a rotation there are several, and each is accepted.
+        inbound: Vec<Secret>,
+        /// `whsec_…`: what our webhooks are signed with. During a rotation there are several, and each signs.
+        outbound: Vec<Secret>,
+        /// Where replies are posted.
+        url: String,
+    },
+}
+
+fn graph_api() -> String {
+    "https://graph.facebook.com/v25.0".to_owned()
+}
+
+impl Credentials {
+    /// The channel that they are for.
+    #[must_use]
+    pub fn channel(&self) -> ChannelKind {
+        match self {
+            Self::Whatsapp { .. } => ChannelKind::Whatsapp,
+            Self::Generic { .. } => ChannelKind::Generic,
+        }
+    }
+
+    /// The form that is sealed; `Deserialize` reads it again. There is no `Serialize`, so no answer can carry it.
+    #[must_use]
+    pub fn to_sealable_json(&self) -> Vec<u8> {
+        let expose = |secrets: &[Secret]| {
+            secrets
+                .iter()
+                .map(|s| s.expose().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let value = match self {
+            Self::Whatsapp {
+                app_secret,
+                access_token,
+                verify_token,
+                phone_number_id,
+                api_base,
+            } => json!({
+                "channel": "whatsapp", "app_secret": app_secret.expose(), "access_token": access_token.expose(),
+                "verify_token": verify_token.expose(), "phone_number_id": phone_number_id, "api_base": api_base,
+            }),
+            Self::Generic {
+                inbound,
+                outbound,
+                url,
+            } => json!({
+                "channel": "generic", "inbound": expose(inbound), "outbound": expose(outbound), "url": url,
+            }),
+        };
+        value.to_string().into_bytes()
+    }
+}
+
+/// How the conversations of a device are run. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceSettings {
+    /// What a message does that comes while a turn runs.
+    pub overlap: Overlap,
+    /// After this many restarts a turn commits whatever else comes.
+    pub max_restarts: u32,
+    /// A turn commits whatever else comes once its first message has waited this long.
+    pub max_wait_ms: u64,
+    /// How long it must be silent before the first turn.
+    pub debounce_ms: u64,
+    /// A message with the text of the one before it, this soon after, is a slip of the finger. 0 turns it off.
+    pub duplicate_window_ms: u64,
+    /// How often a turn is tried before its messages go to the dead letters.
+    pub max_attempts: u32,
+    /// What the prospect is told when that happens.
+    pub fallback: Fallback,
+    /// What becomes of a part of which nobody can tell whether it was sent.
+    pub unknown: UnknownPolicy,
+    /// How long to wait for the provider's word on such a part. 0 where the channel can't tell.
+    pub unknown_window_ms: u64,
+    /// How long a human has the conversation after the owner wrote from another app. 0: until handed back.
+    pub takeover_ms: u64,
+    /// Pause between the parts of a reply.
+    pub part_delay_ms: u64,
+    /// What one turn may use.
+    pub budget: Budget,
+}
+
+impl Default for DeviceSettings {
+    /// Each with its reason: see the fields' own documentation and the README's table of settings.
+    fn default() -> Self {
+        Self {
+            overlap: Overlap::Restart,
+            // The fourth message of somebody who types in short lines should not make them wait again.
+            max_restarts: 3,
+            // People give up on a chat that is silent for longer.
+            max_wait_ms: 20_000,
+            debounce_ms: 0,
+            // The seed document: "two identical messages quickly (within 1 second)", and a network's delay between the two.
+            duplicate_window_ms: 2_000,
+            // With the backoff of a turn this spans about a minute: longer than a restart of a dependency takes.
+            max_attempts: 5,
+            fallback: Fallback::Silence,
+            unknown: UnknownPolicy::Hold,
+            // Meta's status webhooks come within seconds; the design's bound.
+            unknown_window_ms: 30_000,
+            // An office hour: the owner who answered by hand will answer the next line too.
+            takeover_ms: 3_600_000,
+            part_delay_ms: 0,
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl DeviceSettings {
+    /// `max_wait_ms` as a duration.
+    #[must_use]
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_millis(self.max_wait_ms)
+    }
+}
+
+/// What a message does that comes while the conversation's turn runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// One new turn answers the old messages and the new one.
+    #[default]
+    Restart,
+    /// The turn commits, and the next one answers what came meanwhile.
+    Queue,
+    /// The new message is recorded and not answered.
+    Skip,
+}
+
+/// What the prospect is told when a turn fails for good.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fallback {
+    /// Nothing.
+    #[default]
+    Silence,
+    /// A fixed text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// Nothing, and the conversation is handed over to a human.
+    Handover,
+}
+
+/// What becomes of a part of which nobody can tell whether it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownPolicy {
+    /// It is shown to the operator, and the conversation goes on. Nobody is written to twice.
+    #[default]
+    Hold,
+    /// It is sent again. Nobody goes without a reply.
+    Resend,
+}
+
+/// What one turn of a plugin may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Time in the guest's own code, in milliseconds.
+    pub cpu_ms: u64,
+    /// Time from beginning to end, in milliseconds.
+    pub wall_ms: u64,
+    /// All memories and tables of the guest together, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            // A Rust guest answers in well below 1 ms, a Python one in 2 ms; this leaves room for real work.
+            cpu_ms: 1_000,
+            wall_ms: 30_000,
+            // Python components need over 14 MiB before they do anything.
+            memory_bytes: 64 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_survive_sealing_and_are_not_printed() {
+        let credentials = Credentials::Whatsapp {
+            app_secret: Secret::new("s1"),
+            access_token: Secret::new("s2"),
+            verify_token: Secret::new("s3"),
+            phone_number_id: "1122334455667".to_owned(),
+            api_base: graph_api(),
+        };
+        let read: Credentials = serde_json::from_slice(&credentials.to_sealable_json()).unwrap();
+        assert_eq!(read, credentials);
+        assert!(!format!("{credentials:?}").contains("s1"));
+    }
+
+    #[test]
+    fn a_setting_that_does_not_exist_is_refused() {
+        assert!(serde_json::from_str::<DeviceSettings>(r#"{"overlapp":"queue"}"#).is_err());
+        let some: DeviceSettings = serde_json::from_str(r#"{"overlap":"queue"}"#).unwrap();
+        assert_eq!(
+            some,
+            DeviceSettings {
+                overlap: Overlap::Queue,
+                ..DeviceSettings::default()
+            }
+        );
+    }
+}
