@@ -1,0 +1,225 @@
+//! Devices and their sealed credentials.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sqlx::FromRow;
+use sqlx::sqlite::SqliteConnection;
+
+use super::rows::json_rows;
+use super::{Error, Store};
+use crate::model::{
+    ChannelKind, Credentials, Device, DeviceId, DeviceSettings, Digest, TenantId, Timestamp,
+};
+
+/// A device to add.
+#[derive(Debug)]
+pub struct NewDevice {
+    /// What its webhook's path will name it.
+    pub id: DeviceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What it speaks with.
+    pub credentials: Credentials,
+    /// The plugin version that answers.
+    pub plugin: Option<Digest>,
+    /// What the plugin reads through `config`: a JSON object.
+    pub plugin_config: String,
+    /// How its conversations are run.
+    pub settings: DeviceSettings,
+}
+
+#[derive(FromRow)]
+struct DeviceRow {
+    id: String,
+    tenant: String,
+    channel: String,
+    plugin: Option<String>,
+    plugin_config: String,
+    settings: String,
+    alert: Option<String>,
+    created_at: i64,
+}
+
+const DEVICE_COLUMNS: &str =
+    "SELECT id, tenant, channel, plugin, plugin_config, settings, alert, created_at FROM device";
+
+impl TryFrom<DeviceRow> for Device {
+    type Error = Error;
+
+    fn try_from(row: DeviceRow) -> Result<Self, Error> {
+        let channel = [ChannelKind::Whatsapp, ChannelKind::Generic]
+            .into_iter()
+            .find(|c| c.as_str() == row.channel);
+        Ok(Self {
+            id: DeviceId::from_trusted(row.id),
+            tenant: TenantId::from_trusted(row.tenant),
+            channel: channel.ok_or_else(|| Error::corrupt("device.channel", &row.channel))?,
+            plugin: row.plugin.map(Digest::from_trusted),
+            plugin_config: row.plugin_config,
+            settings: serde_json::from_str(&row.settings)
+                .map_err(|e| Error::corrupt("device.settings", e))?,
+            alert: row.alert,
+            created_at: Timestamp(row.created_at),
+        })
+    }
+}
+
+pub(super) async fn load(
+    conn: &mut SqliteConnection,
+    ids: &BTreeSet<String>,
+) -> Result<HashMap<String, Device>, Error> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<_> = ids.iter().collect();
+    let rows: Vec<DeviceRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "{DEVICE_COLUMNS} WHERE id IN (SELECT value FROM json_each($1))"
+    )))
+    .bind(json_rows(&ids)?)
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| Device::try_from(row).map(|d| (d.id.to_string(), d)))
+        .collect()
+}
+
+impl Store {
+    /// Adds a device.
+    ///
+    /// # Errors
+    /// If the id is taken, or the tenant or the plugin version does not exist.
+    pub async fn add_device(&self, new: NewDevice) -> Result<Device, Error> {
+        self.tenant_by_id(&new.tenant).await?;
+        if let Some(plugin) = &new.plugin {
+            self.plugin_version(&new.tenant, plugin).await?;
+        }
+        let settings =
+            serde_json::to_string(&new.settings).map_err(|e| Error::corrupt("the settings", e))?;
+        let sealed = self
+            .sealer
+            .seal(&seal_place(&new.id), &new.credentials.to_sealable_json())?;
+        let added = sqlx::query(
+            "INSERT INTO device (id, tenant, channel, credentials, plugin, plugin_config, settings, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(new.id.as_str())
+        .bind(new.tenant.as_str())
+        .bind(new.credentials.channel().as_str())
+        .bind(sealed)
+        .bind(new.plugin.as_ref().map(Digest::as_str))
+        .bind(&new.plugin_config)
+        .bind(settings)
+        .bind(self.now().0)
+        .execute(&self.writers)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Err(Error::Refused(format!(
+                "there is a device {} already; choose another id",
+                new.id
+            )));
+        }
+        self.device(&new.id).await
+    }
+
+    /// Changes which plugin version answers, its configuration, or how conversations are run. Turns under way keep what they
+    /// were claimed with.
+    ///
+    /// # Errors
+    /// If the device or the plugin version does not exist.
+    pub async fn change_device(&self, device: &Device) -> Result<(), Error> {
+        if let Some(plugin) = &device.plugin {
+            self.plugin_version(&device.tenant, plugin).await?;
+        }
+        let settings = serde_json::to_string(&device.settings)
+            .map_err(|e| Error::corrupt("the settings", e))?;
+        let changed =
+            sqlx::query("UPDATE device SET plugin = $3, plugin_config = $4, settings = $5 WHERE id = $1 AND tenant = $2")
+                .bind(device.id.as_str())
+                .bind(device.tenant.as_str())
+                .bind(device.plugin.as_ref().map(Digest::as_str))
+                .bind(&device.plugin_config)
+                .bind(settings)
+                .execute(&self.writers)
+                .await?;
+        if changed.rows_affected() == 0 {
+            return Err(Error::not_found("device", &device.id));
+        }
+        Ok(())
+    }
+
+    /// Replaces a device's credentials, for example when a token has expired. Its alert is cleared.
+    ///
+    /// # Errors
+    /// If the device does not exist, or they are for another channel.
+    pub async fn change_credentials(
+        &self,
+        id: &DeviceId,
+        credentials: &Credentials,
+    ) -> Result<(), Error> {
+        let sealed = self
+            .sealer
+            .seal(&seal_place(id), &credentials.to_sealable_json())?;
+        let changed = sqlx::query(
+            "UPDATE device SET credentials = $2, alert = NULL WHERE id = $1 AND channel = $3",
+        )
+        .bind(id.as_str())
+        .bind(sealed)
+        .bind(credentials.channel().as_str())
+        .execute(&self.writers)
+        .await?;
+        if changed.rows_affected() == 0 {
+            return Err(Error::not_found("device of this channel", id));
+        }
+        Ok(())
+    }
+
+    /// A device.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn device(&self, id: &DeviceId) -> Result<Device, Error> {
+        let row: Option<DeviceRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "{DEVICE_COLUMNS} WHERE id = $1"
+        )))
+        .bind(id.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.ok_or_else(|| Error::not_found("device", id))?
+            .try_into()
+    }
+
+    /// A tenant's devices, or everybody's.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn devices(&self, tenant: Option<&TenantId>) -> Result<Vec<Device>, Error> {
+        let rows: Vec<DeviceRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "{DEVICE_COLUMNS} WHERE $1 IS NULL OR tenant = $1 ORDER BY created_at, id"
+        )))
+        .bind(tenant.map(TenantId::as_str))
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter().map(Device::try_from).collect()
+    }
+
+    /// A device's credentials, for whoever speaks to its provider.
+    ///
+    /// # Errors
+    /// If there is no such device, or they were sealed with another key.
+    pub async fn credentials(&self, id: &DeviceId) -> Result<Credentials, Error> {
+        let row: Option<(Vec<u8>,)> =
+            sqlx::query_as("SELECT credentials FROM device WHERE id = $1")
+                .bind(id.as_str())
+                .fetch_optional(&self.readers)
+                .await?;
+        let (sealed,) = row.ok_or_else(|| Error::not_found("device", id))?;
+        let plain = self.sealer.open(&seal_place(id), &sealed)?;
+        // The parser's own words would carry pieces of the secret.
+        serde_json::from_slice(&plain)
+            .map_err(|_| Error::corrupt("device.credentials", "not what this program seals"))
+    }
+}
+
+fn seal_place(id: &DeviceId) -> String {
+    format!("device/{id}")
+}

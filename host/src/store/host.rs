@@ -1,0 +1,225 @@
+//! The store as the one process that runs conversations holds it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::accept::{Accept, Accepted};
+use super::finish::{Finish, Finished};
+use super::recover::Recovered;
+use super::settle::Settle;
+use super::writer::{Op, Writer};
+use super::{Error, Store, connect_options};
+use crate::model::secret::Sealer;
+use crate::model::{Claim, Clock, ConversationId, Part, Timestamp};
+
+/// Something that a commit has decided and that somebody must now do. It comes in the order of the commits.
+#[derive(Debug)]
+pub enum Work {
+    /// Run this turn.
+    Run(Box<Claim>),
+    /// The running turn of this claim can't commit any more; stop it and hand its lock in.
+    Cancel {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The claim.
+        epoch: i64,
+    },
+    /// Send this part; it is written down as being sent.
+    Send(Box<Part>),
+}
+
+/// How many operations may wait for the writer. Above that, whoever brings one waits too, and at the webhook's end that is
+/// the provider.
+const WRITER_QUEUE: usize = 1_024;
+
+/// How long a commit that failed waits before its next try, at first and at most. A full disk does not heal faster.
+const COMMIT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The store as its host holds it. It is dropped last: the lock file is free again only then.
+#[derive(Debug)]
+pub struct Host {
+    store: Store,
+    ops: mpsc::Sender<Op>,
+    draining: Arc<AtomicBool>,
+    writer: JoinHandle<()>,
+    recovered: Recovered,
+    /// An OS lock on a file beside the database. The kernel frees it when the process ends, however it ends.
+    _process_lock: File,
+}
+
+impl Deref for Host {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Host {
+    /// Opens the database as its only host, and takes up what the last one left: its turns run again, and a part that it was
+    /// sending is `unknown`.
+    ///
+    /// The receiver brings what is to be done. It is not bounded by itself: it holds at most one entry for each conversation
+    /// with something pending, and the tenants' inboxes are bounded.
+    ///
+    /// # Errors
+    /// If another process is its host, or it can't be opened.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the writer's handle is kept and joined in `close`"
+    )]
+    pub async fn open(
+        path: &Path,
+        clock: Clock,
+        sealer: Sealer,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Work>), Error> {
+        let process_lock = lock_process(path)?;
+        let store = Store::open(path, clock, sealer).await?;
+        let recovered = store.recover().await?;
+        let (ops, queue) = mpsc::channel(WRITER_QUEUE);
+        let (work, todo) = mpsc::unbounded_channel();
+        let draining = Arc::new(AtomicBool::new(false));
+        let writer = Writer::connect(
+            &connect_options(path),
+            store.clock.clone(),
+            work,
+            draining.clone(),
+        )
+        .await?;
+        let writer = tokio::spawn(writer.run(queue));
+        Ok((
+            Self {
+                store,
+                ops,
+                draining,
+                writer,
+                recovered,
+                _process_lock: process_lock,
+            },
+            todo,
+        ))
+    }
+
+    /// What the last host had left undone.
+    #[must_use]
+    pub fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    /// T1: writes down what a webhook told, and claims the conversations that were idle. When it answers, everything is on
+    /// the disk.
+    ///
+    /// # Errors
+    /// If the device does not exist or the database refuses; nothing is written then.
+    pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ops
+            .send(Op::Accept(accept, reply))
+            .await
+            .map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// T3: ends a turn. It is tried until the database takes it, since a turn that ended must let go of its lock.
+    ///
+    /// # Errors
+    /// If the store is closed.
+    pub async fn finish(&self, finish: Finish) -> Result<Finished, Error> {
+        let finish = Arc::new(finish);
+        self.insist(|reply| Op::Finish(finish.clone(), reply)).await
+    }
+
+    /// T5: says what became of sending a part, and releases the lock after the last. It is tried like [`Self::finish`].
+    ///
+    /// # Errors
+    /// If the store is closed.
+    pub async fn settle(&self, settle: Settle) -> Result<(), Error> {
+        let settle = Arc::new(settle);
+        self.insist(|reply| Op::Settle(settle.clone(), reply)).await
+    }
+
+    /// Does everything that is due by now: waiting conversations, timers, parts to send again and doubts to end. Answers when
+    /// the next thing is due.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn run_due(&self) -> Result<Option<Timestamp>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ops.send(Op::Due(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// From now on nothing is claimed: what would be waits for the next start instead.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the writer finish what waits for it, and closes the database.
+    pub async fn close(self) {
+        drop(self.ops);
+        if let Err(error) = self.writer.await {
+            tracing::error!(%error, "store: the writer ended badly");
+        }
+        self.store.close().await;
+    }
+
+    async fn insist<T>(
+        &self,
+        op: impl Fn(oneshot::Sender<Result<T, Error>>) -> Op,
+    ) -> Result<T, Error> {
+        let (mut pause, longest) = COMMIT_RETRY;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.ops.send(op(reply)).await.map_err(|_| closed())?;
+            match answer.await.map_err(|_| closed())? {
+                Err(Error::Database(error)) => {
+                    tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::Refused("the store is closed; start the host again".to_owned())
+}
+
+/// Takes the OS lock that says which process is the host.
+fn lock_process(database: &Path) -> Result<File, Error> {
+    let mut path = PathBuf::from(database);
+    path.as_mut_os_string().push(".lock");
+    let open = |source| Error::Open {
+        path: path.clone(),
+        source,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(open)?;
+    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+        let mut owner = String::new();
+        file.read_to_string(&mut owner).map_err(open)?;
+        return Err(Error::InUse {
+            path,
+            owner: owner.trim().to_owned(),
+        });
+    }
+    file.set_len(0).map_err(open)?;
+    file.rewind().map_err(open)?;
+    writeln!(file, "{}", std::process::id()).map_err(open)?;
+    Ok(file)
+}

@@ -1,0 +1,189 @@
+//! The one task that writes on the way of a message. Everything that waits for it goes into one transaction, so that one
+//! fsync, and one run of each statement, serves them all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Error;
+use super::accept::{Accept, Accepted};
+use super::finish::{Finish, Finished};
+use super::group::{Group, Notice};
+use super::host::Work;
+use super::observe;
+use super::settle::Settle;
+use crate::model::{Clock, Timestamp};
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// Something to write.
+pub(super) enum Op {
+    Accept(Accept, Reply<Accepted>),
+    Finish(Arc<Finish>, Reply<Finished>),
+    Settle(Arc<Settle>, Reply<()>),
+    Due(Reply<Option<Timestamp>>),
+}
+
+/// The most operations in one transaction. Past this a group costs no less for each, and readers wait longer for it.
+const MAX_GROUP: usize = 256;
+
+pub(super) struct Writer {
+    conn: SqliteConnection,
+    options: SqliteConnectOptions,
+    clock: Clock,
+    work: mpsc::UnboundedSender<Work>,
+    draining: Arc<AtomicBool>,
+}
+
+impl Writer {
+    pub(super) async fn connect(
+        options: &SqliteConnectOptions,
+        clock: Clock,
+        work: mpsc::UnboundedSender<Work>,
+        draining: Arc<AtomicBool>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            conn: options.connect().await?,
+            options: options.clone(),
+            clock,
+            work,
+            draining,
+        })
+    }
+
+    /// Runs until every sender is gone and the queue is empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Op>) {
+        let mut ops = Vec::with_capacity(MAX_GROUP);
+        while queue.recv_many(&mut ops, MAX_GROUP).await > 0 {
+            self.work_once(std::mem::take(&mut ops)).await;
+        }
+        if let Err(error) = self.conn.close().await {
+            tracing::warn!(%error, "store: the writer's connection did not close cleanly");
+        }
+    }
+
+    /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone.
+    async fn work_once(&mut self, ops: Vec<Op>) {
+        match self.commit(&ops).await {
+            Ok(answers) => reply_all(ops, answers),
+            Err(error) if ops.len() == 1 => fail_all(ops, error),
+            Err(error) => {
+                tracing::warn!(%error, operations = ops.len(), "store: a group failed and is tried one by one");
+                for op in ops {
+                    match self.commit(std::slice::from_ref(&op)).await {
+                        Ok(answers) => reply_all(vec![op], answers),
+                        Err(error) => fail_all(vec![op], error),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, Error> {
+        let now = self.clock.now();
+        let draining = self.draining.load(Ordering::SeqCst);
+        let result = transaction(&mut self.conn, ops, now, draining).await;
+        let (answers, notices) = match result {
+            Ok(done) => done,
+            Err(error) => {
+                self.reconnect_if_broken().await;
+                return Err(error);
+            }
+        };
+        for notice in notices {
+            match notice {
+                Notice::Lock(event) => observe::lock(&event),
+                // Nobody takes work any more once the host stops; the next start finds it in the rows.
+                Notice::Work(work) => drop(self.work.send(work)),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// A connection whose rollback failed would refuse every later transaction.
+    async fn reconnect_if_broken(&mut self) {
+        if self.conn.ping().await.is_ok() && !self.conn.is_in_transaction() {
+            return;
+        }
+        match self.options.connect().await {
+            Ok(conn) => self.conn = conn,
+            Err(error) => {
+                tracing::error!(%error, "store: the writer can't reconnect to the database")
+            }
+        }
+    }
+}
+
+/// What an operation is told.
+pub(super) enum Answer {
+    Accepted(Result<Accepted, Error>),
+    Finished(Finished),
+    Settled,
+    Due(Option<Timestamp>),
+}
+
+async fn transaction(
+    conn: &mut SqliteConnection,
+    ops: &[Op],
+    now: Timestamp,
+    draining: bool,
+) -> Result<(Vec<Answer>, Vec<Notice>), Error> {
+    // IMMEDIATE: the write lock is taken before anything is read, so what a group has read stays true.
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
+    let mut group = Group::load(&mut tx, ops, now, draining).await?;
+    let mut answers = Vec::with_capacity(ops.len());
+    for (i, op) in ops.iter().enumerate() {
+        answers.push(match op {
+            Op::Accept(accept, _) => Answer::Accepted(group.accept(i, accept)),
+            Op::Finish(finish, _) => Answer::Finished(group.finish(finish)?),
+            Op::Settle(settle, _) => {
+                group.settle(settle)?;
+                Answer::Settled
+            }
+            Op::Due(_) => Answer::Due(None),
+        });
+    }
+    let due = ops.iter().any(|op| matches!(op, Op::Due(_)));
+    if due {
+        group.due()?;
+    }
+    let notices = group.flush(&mut tx).await?;
+    if due {
+        let next = super::due::next_due(&mut tx).await?;
+        for answer in &mut answers {
+            if let Answer::Due(at) = answer {
+                *at = next;
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok((answers, notices))
+}
+
+/// A caller that has gone away needs no answer; what it brought is committed all the same.
+fn reply_all(ops: Vec<Op>, answers: Vec<Answer>) {
+    for (op, answer) in ops.into_iter().zip(answers) {
+        match (op, answer) {
+            (Op::Accept(_, reply), Answer::Accepted(answer)) => drop(reply.send(answer)),
+            (Op::Finish(_, reply), Answer::Finished(answer)) => drop(reply.send(Ok(answer))),
+            (Op::Settle(_, reply), Answer::Settled) => drop(reply.send(Ok(()))),
+            (Op::Due(reply), Answer::Due(at)) => drop(reply.send(Ok(at))),
+            _ => tracing::error!("store: an answer does not fit its operation"),
+        }
+    }
+}
+
+fn fail_all(ops: Vec<Op>, error: Error) {
+    // There is one operation here: a group of several is tried one by one before it fails.
+    for op in ops.into_iter().take(1) {
+        match op {
+            Op::Accept(_, reply) => return drop(reply.send(Err(error))),
+            Op::Finish(_, reply) => return drop(reply.send(Err(error))),
+            Op::Settle(_, reply) => return drop(reply.send(Err(error))),
+            Op::Due(reply) => return drop(reply.send(Err(error))),
+        }
+    }
+}
