@@ -14,7 +14,10 @@ impl handler::Guest for Echo {
             return Ok(Outcome::Ignore);
         };
         // A burst of messages is one turn, and gets one reply.
-        let said: Vec<&str> = messages.iter().map(|message| text(&message.content)).collect();
+        let said: Vec<&str> = messages
+            .iter()
+            .map(|message| text(&message.content))
+            .collect();
         effects::send_text(&format!("You said: {}", said.join("\n")), None)
             .map_err(|error| TurnError::Failed(error.to_string()))?;
         Ok(Outcome::Commit)
