@@ -1,0 +1,37 @@
+//! Says what is being done, and how long it takes.
+
+use anyhow::Result;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a step that goes on says so.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Runs a step between a line that announces it and one that says how long it took.
+pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprintln!("xtask: {what}");
+    let start = Instant::now();
+    let result = with_heartbeat(start, work);
+    let seconds = start.elapsed().as_secs_f32();
+    match &result {
+        Ok(_) => eprintln!("xtask: … done in {seconds:.1} s"),
+        Err(_) => eprintln!("xtask: … failed after {seconds:.1} s"),
+    }
+    result
+}
+
+fn with_heartbeat<T>(start: Instant, work: impl FnOnce() -> T) -> T {
+    let (finished, wait) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // The channel closes when the work ends.
+            while wait.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("xtask: … {} s", start.elapsed().as_secs());
+            }
+        });
+        let result = work();
+        drop(finished);
+        result
+    })
+}
