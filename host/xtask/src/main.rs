@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("\nxtask: {error:?}");
+            eprintln!("\nxtask: {}", progress::describe(&error));
             ExitCode::FAILURE
         }
     }

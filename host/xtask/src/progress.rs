@@ -21,6 +21,18 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     result
 }
 
+/// An error and what caused it, for people: without the backtrace, since nothing here is a bug of xtask's.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
+    let mut lines = vec![error.to_string()];
+    lines.extend(
+        error
+            .chain()
+            .skip(1)
+            .map(|cause| format!("because: {cause}")),
+    );
+    lines.join("\n")
+}
+
 fn with_heartbeat<T>(start: Instant, work: impl FnOnce() -> T) -> T {
     let (finished, wait) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -34,4 +46,18 @@ fn with_heartbeat<T>(start: Instant, work: impl FnOnce() -> T) -> T {
         drop(finished);
         result
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let error = anyhow::anyhow!("the disk is full").context("could not build\nMake room.");
+        assert_eq!(
+            describe(&error),
+            "could not build\nMake room.\nbecause: the disk is full"
+        );
+    }
 }
