@@ -36,9 +36,10 @@ pub(crate) fn set_up(layout: &Layout) -> Result<Vec<(&'static str, PathBuf)>> {
     for (variable, path) in found {
         match path {
             Ok(path) => environment.push((variable, path)),
-            Err(error) => {
-                eprintln!("xtask: without {variable}, tests that need it will fail: {error:?}")
-            }
+            Err(error) => eprintln!(
+                "xtask: without {variable}, the tests that need it will fail: {}",
+                progress::describe(&error)
+            ),
         }
     }
     Ok(environment)
