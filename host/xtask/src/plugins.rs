@@ -20,6 +20,7 @@ use wit_component::ComponentEncoder;
 /// Leaves one component for each plugin in [`Layout::components`], and nothing else.
 pub(crate) fn build(layout: &Layout, toolchain: &WasmToolchain) -> Result<()> {
     progress::step("building the plugins", || {
+        forget_other_library(layout, toolchain)?;
         compile(layout, toolchain)?;
         let components = layout.components();
         fs::create_dir_all(&components)?;
@@ -34,6 +35,24 @@ pub(crate) fn build(layout: &Layout, toolchain: &WasmToolchain) -> Result<()> {
         }
         remove_others(&components, &names)
     })
+}
+
+/// Removes what was compiled against another standard library. Cargo compares compilers only by their version, and two private
+/// ones of the same version have each a library of their own: mixing them fails with "can't find crate".
+fn forget_other_library(layout: &Layout, toolchain: &WasmToolchain) -> Result<()> {
+    let target = layout.plugins_target();
+    let marker = target.join("wasm-library.txt");
+    let identity = toolchain.library_identity()?;
+    if fs::read_to_string(&marker).is_ok_and(|used| used == identity) {
+        return Ok(());
+    }
+    let compiled = target.join(TARGET);
+    if compiled.exists() {
+        fs::remove_dir_all(&compiled)?;
+    }
+    fs::create_dir_all(&target)?;
+    fs::write(&marker, identity)?;
+    Ok(())
 }
 
 fn compile(layout: &Layout, toolchain: &WasmToolchain) -> Result<()> {

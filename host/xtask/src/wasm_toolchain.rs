@@ -5,9 +5,10 @@ mod debian;
 use crate::layout::Layout;
 use crate::{process, progress};
 use anyhow::{Context, Result, bail};
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::UNIX_EPOCH;
+use std::{env, fs};
 
 pub(crate) const TARGET: &str = "wasm32-wasip1";
 
@@ -36,6 +37,17 @@ impl WasmToolchain {
             command.env_remove(variable);
         }
         command
+    }
+
+    /// Tells this toolchain's standard library for the target from any other.
+    pub(crate) fn library_identity(&self) -> Result<String> {
+        let sysroot = process::output(Command::new(&self.rustc).args(["--print", "sysroot"]))?;
+        let library = libraries(Path::new(sysroot.trim()));
+        let made = fs::metadata(&library)
+            .and_then(|metadata| metadata.modified())
+            .with_context(|| format!("could not look at {}", library.display()))?;
+        let since = made.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(format!("{} {}", library.display(), since.as_nanos()))
     }
 }
 
@@ -127,8 +139,7 @@ impl Active {
 
     fn has_target(&self) -> bool {
         // A target that was removed can leave its folder behind.
-        let libraries = self.sysroot.join("lib/rustlib").join(TARGET).join("lib");
-        std::fs::read_dir(libraries).is_ok_and(|mut files| files.next().is_some())
+        fs::read_dir(libraries(&self.sysroot)).is_ok_and(|mut files| files.next().is_some())
     }
 
     fn with_target(&self) -> Result<WasmToolchain> {
@@ -162,6 +173,10 @@ impl Active {
     }
 }
 
+fn libraries(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib").join(TARGET).join("lib")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,10 +199,10 @@ mod tests {
             sysroot: sysroot.path().to_owned(),
             host: "x86_64-unknown-linux-gnu".to_owned(),
         };
-        let libraries = sysroot.path().join("lib/rustlib").join(TARGET).join("lib");
-        std::fs::create_dir_all(&libraries)?;
+        let libraries = libraries(sysroot.path());
+        fs::create_dir_all(&libraries)?;
         assert!(!active.has_target());
-        std::fs::write(libraries.join("libstd.rlib"), "")?;
+        fs::write(libraries.join("libstd.rlib"), "")?;
         assert!(active.has_target());
         Ok(())
     }
