@@ -1,2 +1,3 @@
 //! Nodepath hosts AI conversations.
 pub mod model;
+pub mod plugin;
