@@ -1,5 +1,6 @@
 //! Nodepath hosts AI conversations.
 pub mod channel;
+pub mod cli;
 pub mod delivery;
 mod http;
 pub mod model;
