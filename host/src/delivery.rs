@@ -44,21 +44,39 @@ impl Deliveries {
     pub fn new(host: Arc<Host>, client: reqwest::Client) -> Self {
         let slots = Semaphore::new(MAX_SENDS);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self(Arc::new(Inner { host, client, slots, tracker, stop }))
+        Self(Arc::new(Inner {
+            host,
+            client,
+            slots,
+            tracker,
+            stop,
+        }))
     }
 
     /// Begins to send a part.
     pub fn start(&self, part: Part) {
         let span = tracing::info_span!("delivery", part = %part.id, turn = %part.turn, conversation = %part.conversation);
         let inner = self.0.clone();
-        self.0.tracker.spawn(async move { inner.deliver(part).await }.instrument(span));
+        self.0
+            .tracker
+            .spawn(async move { inner.deliver(part).await }.instrument(span));
     }
 
     /// Shows the prospect something at once; whether that works matters to nobody.
-    pub async fn show(&self, device: &DeviceId, prospect: &ProspectId, last: Option<&str>, signal: Presence) {
-        let Ok(_slot) = self.0.slots.try_acquire() else { return };
+    pub async fn show(
+        &self,
+        device: &DeviceId,
+        prospect: &ProspectId,
+        last: Option<&str>,
+        signal: Presence,
+    ) {
+        let Ok(_slot) = self.0.slots.try_acquire() else {
+            return;
+        };
         match self.0.host.credentials(device).await {
-            Ok(credentials) => channel::presence(&self.0.client, &credentials, prospect, last, signal).await,
+            Ok(credentials) => {
+                channel::presence(&self.0.client, &credentials, prospect, last, signal).await
+            }
             Err(error) => tracing::debug!(%error, "delivery: presence was not shown"),
         }
     }
@@ -87,7 +105,11 @@ impl Inner {
         };
         tell(&part, &result);
         metrics::counter!(PARTS, "result" => word(&result)).increment(1);
-        let settle = Settle { part: part.id, attempt: part.attempt, result };
+        let settle = Settle {
+            part: part.id,
+            attempt: part.attempt,
+            result,
+        };
         let release = tracing::info_span!("release");
         if let Err(error) = self.host.settle(settle).instrument(release).await {
             // The next start takes the part for one in doubt.
@@ -118,21 +140,40 @@ impl Inner {
             Delivery::Sent { provider_id } => Settled::Sent { provider_id },
             Delivery::Retry { after, why } => {
                 match channel::retry(device.channel, part.attempt, after, rand::random()) {
-                    Some(delay) => Settled::RetryAt { at: now.plus(delay), why },
-                    None => Settled::Dead { why: format!("after {} tries: {why}", part.attempt), alert: false },
+                    Some(delay) => Settled::RetryAt {
+                        at: now.plus(delay),
+                        why,
+                    },
+                    None => Settled::Dead {
+                        why: format!("after {} tries: {why}", part.attempt),
+                        alert: false,
+                    },
                 }
             }
             Delivery::Unknown { why } => {
                 // Where nobody can tell, there is nothing to wait for.
-                let window = if channel::can_tell(device.channel) { device.settings.unknown_window_ms } else { 0 };
-                Settled::Unknown { until: now.plus(Duration::from_millis(window)), why }
+                let window = if channel::can_tell(device.channel) {
+                    device.settings.unknown_window_ms
+                } else {
+                    0
+                };
+                Settled::Unknown {
+                    until: now.plus(Duration::from_millis(window)),
+                    why,
+                }
             }
-            Delivery::Dead { why, scope } => Settled::Dead { why, alert: scope == DeadScope::Device },
+            Delivery::Dead { why, scope } => Settled::Dead {
+                why,
+                alert: scope == DeadScope::Device,
+            },
         }
     }
 
     fn put_off(&self, why: &str) -> Settled {
-        Settled::RetryAt { at: self.host.clock().now().plus(HOST_RETRY), why: why.to_owned() }
+        Settled::RetryAt {
+            at: self.host.clock().now().plus(HOST_RETRY),
+            why: why.to_owned(),
+        }
     }
 }
 
@@ -148,7 +189,9 @@ fn word(result: &Settled) -> &'static str {
 fn tell(part: &Part, result: &Settled) {
     let (device, attempt) = (&part.device, part.attempt);
     match result {
-        Settled::Sent { .. } => tracing::info!(%device, attempt, "delivery: part {} was sent", part.id),
+        Settled::Sent { .. } => {
+            tracing::info!(%device, attempt, "delivery: part {} was sent", part.id)
+        }
         Settled::RetryAt { at, why } => {
             tracing::warn!(%device, attempt, why, "delivery: part {} is tried again at {at}", part.id);
         }

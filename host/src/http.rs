@@ -26,14 +26,21 @@ pub(crate) struct AppState {
 
 impl AppState {
     pub(crate) fn new(host: Arc<Host>, metrics: Option<PrometheusHandle>) -> Self {
-        Self { host, webhooks: Arc::new(Semaphore::new(MAX_WEBHOOKS)), metrics }
+        Self {
+            host,
+            webhooks: Arc::new(Semaphore::new(MAX_WEBHOOKS)),
+            metrics,
+        }
     }
 }
 
 /// What providers call.
 pub(crate) fn public(state: AppState) -> Router {
     Router::new()
-        .route("/webhooks/{device}", get(webhook::challenge).post(webhook::receive))
+        .route(
+            "/webhooks/{device}",
+            get(webhook::challenge).post(webhook::receive),
+        )
         .route("/healthz", get(health::live))
         .fallback(problem::no_such_path)
         .with_state(state)

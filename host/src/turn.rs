@@ -18,8 +18,8 @@ use tracing::Instrument as _;
 
 use crate::channel;
 use crate::delivery::Deliveries;
-use crate::model::turn::{Blame, FailureKind};
 use crate::model::delivery::Presence;
+use crate::model::turn::{Blame, FailureKind};
 use crate::model::{Claim, ConversationId, Lock, TurnFailure};
 use crate::plugin::{LogLevel, LogLine, Run, Runtime, TurnInput};
 use crate::store::{Finish, Finished, Host, TurnEnd, TurnRecord};
@@ -68,16 +68,28 @@ impl Turns {
     /// Begins the turn of a claim.
     pub fn start(&self, claim: Claim) {
         let cancel = self.0.stop.child_token();
-        let running = Running { epoch: claim.lock.epoch, cancel: cancel.clone() };
-        self.0.running().insert(claim.lock.conversation.clone(), running);
+        let running = Running {
+            epoch: claim.lock.epoch,
+            cancel: cancel.clone(),
+        };
+        self.0
+            .running()
+            .insert(claim.lock.conversation.clone(), running);
         let span = tracing::info_span!("turn", turn = %claim.turn, conversation = %claim.lock.conversation);
         let inner = self.0.clone();
-        self.0.tracker.spawn(async move { inner.run_turn(claim, cancel).await }.instrument(span));
+        self.0
+            .tracker
+            .spawn(async move { inner.run_turn(claim, cancel).await }.instrument(span));
     }
 
     /// Stops the turn of a claim, if it still runs.
     pub fn cancel(&self, conversation: &ConversationId, epoch: i64) {
-        if let Some(running) = self.0.running().get(conversation).filter(|r| r.epoch == epoch) {
+        if let Some(running) = self
+            .0
+            .running()
+            .get(conversation)
+            .filter(|r| r.epoch == epoch)
+        {
             running.cancel.cancel();
         }
     }
@@ -100,31 +112,49 @@ impl Inner {
         let (covered, record) = (covered(&claim.trigger), record(&claim));
         let started = std::time::Instant::now();
         // A panic of ours must not keep the lock.
-        let attempt = AssertUnwindSafe(self.attempt(&claim, &cancel)).catch_unwind().await;
+        let attempt = AssertUnwindSafe(self.attempt(&claim, &cancel))
+            .catch_unwind()
+            .await;
         let (end, cpu) = attempt.unwrap_or_else(|_| {
             let failure = TurnFailure {
                 kind: FailureKind::Host,
                 detail: "the host panicked; its log says where".to_owned(),
                 retry_after: None,
             };
-            (decide::failed(&claim, &failure, self.host.clock().now()), std::time::Duration::ZERO)
+            (
+                decide::failed(&claim, &failure, self.host.clock().now()),
+                std::time::Duration::ZERO,
+            )
         });
         let Claim { lock, .. } = claim;
         self.forget(&lock);
         let outcome = outcome_word(&end);
         metrics::counter!(TURNS, "outcome" => outcome).increment(1);
         metrics::histogram!(TURN_SECONDS).record(started.elapsed().as_secs_f64());
-        let finish = Finish { lock, covered, record: TurnRecord { cpu, ..record }, end };
+        let finish = Finish {
+            lock,
+            covered,
+            record: TurnRecord { cpu, ..record },
+            end,
+        };
         match self.host.finish(finish).await {
-            Ok(Finished::Fenced) => tracing::warn!("turn: its lock was taken away, so it changed nothing"),
+            Ok(Finished::Fenced) => {
+                tracing::warn!("turn: its lock was taken away, so it changed nothing")
+            }
             Ok(finished) => tracing::debug!(?finished, outcome, "turn: ended"),
             // The next start finds the conversation as it is.
-            Err(error) => tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock"),
+            Err(error) => {
+                tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock")
+            }
         }
     }
 
     /// One try: everything between the claim and T3.
-    async fn attempt(&self, claim: &Claim, cancel: &CancellationToken) -> (TurnEnd, std::time::Duration) {
+    async fn attempt(
+        &self,
+        claim: &Claim,
+        cancel: &CancellationToken,
+    ) -> (TurnEnd, std::time::Duration) {
         let run = tokio::select! {
             // A turn that has ended counts as ended, even if it was to be stopped in the same moment.
             biased;
@@ -154,7 +184,10 @@ impl Inner {
 
     async fn run_plugin(&self, claim: &Claim) -> Run {
         let Some(digest) = &claim.device.plugin else {
-            let why = format!("device {0} has no plugin; deploy one with `nodepath device set {0} --plugin …`", claim.device.id);
+            let why = format!(
+                "device {0} has no plugin; deploy one with `nodepath device set {0} --plugin …`",
+                claim.device.id
+            );
             return nothing_ran(FailureKind::Plugin, why);
         };
         let component = || self.host.component(&claim.device.tenant, digest);
@@ -198,12 +231,17 @@ impl Inner {
 
     /// Passes on what the plugin shows at once, for as long as it runs.
     fn show_presence(&self, claim: &Claim, mut signals: mpsc::UnboundedReceiver<Presence>) {
-        let (deliveries, device, prospect) =
-            (self.deliveries.clone(), claim.device.id.clone(), claim.prospect.clone());
+        let (deliveries, device, prospect) = (
+            self.deliveries.clone(),
+            claim.device.id.clone(),
+            claim.prospect.clone(),
+        );
         let last = decide::last_provider_id(&claim.trigger);
         self.tracker.spawn(async move {
             while let Some(signal) = signals.recv().await {
-                deliveries.show(&device, &prospect, last.as_deref(), signal).await;
+                deliveries
+                    .show(&device, &prospect, last.as_deref(), signal)
+                    .await;
             }
         });
     }
@@ -211,7 +249,10 @@ impl Inner {
     fn forget(&self, lock: &Lock) {
         let mut running = self.running();
         // A restart has put the next claim here already.
-        if running.get(&lock.conversation).is_some_and(|r| r.epoch == lock.epoch) {
+        if running
+            .get(&lock.conversation)
+            .is_some_and(|r| r.epoch == lock.epoch)
+        {
             running.remove(&lock.conversation);
         }
     }
@@ -234,7 +275,11 @@ fn record(claim: &Claim) -> TurnRecord {
 
 fn nothing_ran(kind: FailureKind, detail: String) -> Run {
     Run {
-        result: Err(TurnFailure { kind, detail, retry_after: None }),
+        result: Err(TurnFailure {
+            kind,
+            detail,
+            retry_after: None,
+        }),
         logs: vec![],
         logs_dropped: 0,
         cpu: std::time::Duration::ZERO,
@@ -244,7 +289,11 @@ fn nothing_ran(kind: FailureKind, detail: String) -> Run {
 }
 
 fn host_failure(detail: &str) -> TurnFailure {
-    TurnFailure { kind: FailureKind::Host, detail: detail.to_owned(), retry_after: None }
+    TurnFailure {
+        kind: FailureKind::Host,
+        detail: detail.to_owned(),
+        retry_after: None,
+    }
 }
 
 fn outcome_word(end: &TurnEnd) -> &'static str {
@@ -260,8 +309,12 @@ fn tell_failure(claim: &Claim, failure: &TurnFailure) {
     let TurnFailure { kind, detail, .. } = failure;
     let (device, attempt) = (&claim.device.id, claim.attempt);
     match kind.blame() {
-        Blame::Guest => tracing::warn!(%device, attempt, %kind, detail, blame = "guest", "turn: the plugin failed"),
-        Blame::Host => tracing::error!(%device, attempt, %kind, detail, blame = "host", "turn: the host failed"),
+        Blame::Guest => {
+            tracing::warn!(%device, attempt, %kind, detail, blame = "guest", "turn: the plugin failed")
+        }
+        Blame::Host => {
+            tracing::error!(%device, attempt, %kind, detail, blame = "host", "turn: the host failed")
+        }
     }
 }
 

@@ -30,7 +30,11 @@ struct Body {
 
 impl Problem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into() }
+        Self {
+            status,
+            title,
+            detail: detail.into(),
+        }
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
@@ -39,15 +43,24 @@ impl Problem {
     }
 
     pub(super) fn too_slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "Body too slow", "send the whole body at once")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "Body too slow",
+            "send the whole body at once",
+        )
     }
 
     pub(super) fn broken_body() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Body broken off", "the connection broke before the body was complete")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "Body broken off",
+            "the connection broke before the body was complete",
+        )
     }
 
     pub(super) fn full() -> Self {
-        let detail = "too many messages of this tenant wait for their turn; deliver this again later";
+        let detail =
+            "too many messages of this tenant wait for their turn; deliver this again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Inbox full", detail)
     }
 
@@ -56,20 +69,29 @@ impl Problem {
     }
 
     pub(super) fn no_such_device() -> Self {
-        let detail = "no device has this webhook address; `nodepath device list` shows those that there are";
+        let detail =
+            "no device has this webhook address; `nodepath device list` shows those that there are";
         Self::new(StatusCode::NOT_FOUND, "Unknown device", detail)
     }
 }
 
 impl From<VerifyError> for Problem {
     fn from(error: VerifyError) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "Signature wrong", error.to_string())
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "Signature wrong",
+            error.to_string(),
+        )
     }
 }
 
 impl From<ParseError> for Problem {
     fn from(error: ParseError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Body unreadable", error.to_string())
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "Body unreadable",
+            error.to_string(),
+        )
     }
 }
 
@@ -79,7 +101,8 @@ impl From<store::Error> for Problem {
             store::Error::NotFound { what: "device", .. } => Self::no_such_device(),
             error => {
                 tracing::error!(%error, "http: the store failed");
-                let detail = "the store can't be reached now; nothing was taken, deliver this again";
+                let detail =
+                    "the store can't be reached now; nothing was taken, deliver this again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Store down", detail)
             }
         }
@@ -88,12 +111,27 @@ impl From<store::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, title, detail } = self;
-        let body = Body { r#type: "about:blank", title, status: status.as_u16(), detail };
+        let Self {
+            status,
+            title,
+            detail,
+        } = self;
+        let body = Body {
+            r#type: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail,
+        };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response

@@ -63,13 +63,20 @@ pub(super) async fn receive(
     body: Body,
 ) -> Result<Json<Received>, Problem> {
     let span = tracing::info_span!("webhook", device);
-    let answer = take_in(&state, &device, &headers, body).instrument(span).await;
+    let answer = take_in(&state, &device, &headers, body)
+        .instrument(span)
+        .await;
     let word = if answer.is_ok() { "ok" } else { "refused" };
     metrics::counter!(WEBHOOKS, "answer" => word).increment(1);
     answer.map(Json)
 }
 
-async fn take_in(state: &AppState, device: &str, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+async fn take_in(
+    state: &AppState,
+    device: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Received, Problem> {
     let id = DeviceId::parse(device).map_err(|_| Problem::no_such_device())?;
     // The semaphore is never closed; if it were, the webhook is read all the same.
     let _slot = state.webhooks.acquire().await.ok();
@@ -93,10 +100,18 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
 }
 
 /// T1, and only then 200.
-async fn store(state: &AppState, device: DeviceId, events: Vec<Event>) -> Result<Received, Problem> {
-    let accepted = state.host.accept(Accept { device, events }).await.inspect_err(|error| {
-        tracing::error!(%error, "🔒 SESSION LOCK: Failed to acquire session lock");
-    })?;
+async fn store(
+    state: &AppState,
+    device: DeviceId,
+    events: Vec<Event>,
+) -> Result<Received, Problem> {
+    let accepted = state
+        .host
+        .accept(Accept { device, events })
+        .await
+        .inspect_err(|error| {
+            tracing::error!(%error, "🔒 SESSION LOCK: Failed to acquire session lock");
+        })?;
     match accepted {
         Accepted::Full => Err(Problem::full()),
         Accepted::Stored(fates) => Ok(count(&fates)),
@@ -104,7 +119,10 @@ async fn store(state: &AppState, device: DeviceId, events: Vec<Event>) -> Result
 }
 
 fn count(fates: &[Fate]) -> Received {
-    let mut received = Received { status: "success", ..Received::default() };
+    let mut received = Received {
+        status: "success",
+        ..Received::default()
+    };
     for fate in fates {
         let (place, word) = match fate {
             Fate::Claimed(_) => (&mut received.accepted, "claimed"),

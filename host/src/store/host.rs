@@ -97,7 +97,9 @@ impl Host {
         Ok((
             Self {
                 store,
-                ops, stopping, writer,
+                ops,
+                stopping,
+                writer,
                 recovered,
                 _process_lock: process_lock,
             },

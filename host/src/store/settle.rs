@@ -289,8 +289,10 @@ impl Group {
             return Ok(());
         };
         // A part that an operator sends again takes the lock, so that it can't overtake a turn.
-        let may_lock = matches!(entry.row.state.0, State::Idle | State::Waiting) && self.stage == Stage::Running;
-        if busy || self.stage == Stage::Halted || !(may_lock || entry.row.state.0 == State::Sending) {
+        let may_lock = matches!(entry.row.state.0, State::Idle | State::Waiting)
+            && self.stage == Stage::Running;
+        if busy || self.stage == Stage::Halted || !(may_lock || entry.row.state.0 == State::Sending)
+        {
             part.next_at = Some(now + BUSY_PART_MS);
         } else {
             if may_lock {

@@ -54,7 +54,10 @@ impl Stopping {
     }
 
     fn stage(&self) -> Stage {
-        match (self.halted.load(Ordering::SeqCst), self.draining.load(Ordering::SeqCst)) {
+        match (
+            self.halted.load(Ordering::SeqCst),
+            self.draining.load(Ordering::SeqCst),
+        ) {
             (true, _) => Stage::Halted,
             (false, true) => Stage::Draining,
             (false, false) => Stage::Running,

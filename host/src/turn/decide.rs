@@ -8,7 +8,7 @@ use crate::model::device::Fallback;
 use crate::model::effect::Outgoing;
 use crate::model::turn::FailureKind;
 use crate::model::{
-    Backoff, Claim, Effect, MessageId, Outcome, OutboxId, Timestamp, Trigger, TurnFailure,
+    Backoff, Claim, Effect, MessageId, OutboxId, Outcome, Timestamp, Trigger, TurnFailure,
 };
 use crate::store::{Commit, Covered, Error, Store, TurnEnd};
 
@@ -25,13 +25,19 @@ pub(super) fn covered(trigger: &Trigger) -> Covered {
 
 /// The provider's id of the last message that the turn answers.
 pub(super) fn last_provider_id(trigger: &Trigger) -> Option<String> {
-    let Trigger::Messages(messages) = trigger else { return None };
+    let Trigger::Messages(messages) = trigger else {
+        return None;
+    };
     messages.last().map(|m| m.message.provider_id.clone())
 }
 
 /// How a failed try ends: with another one, or for good.
 pub(super) fn failed(claim: &Claim, failure: &TurnFailure, now: Timestamp) -> TurnEnd {
-    let TurnFailure { kind, detail, retry_after } = failure;
+    let TurnFailure {
+        kind,
+        detail,
+        retry_after,
+    } = failure;
     let (kind, detail) = (*kind, detail.clone());
     if !kind.is_final() && claim.attempt < claim.device.settings.max_attempts {
         let backoff = Backoff::TURN.delay(claim.attempt, rand::random());
@@ -44,33 +50,68 @@ pub(super) fn failed(claim: &Claim, failure: &TurnFailure, now: Timestamp) -> Tu
         (_, Fallback::Handover) => handover(&format!("{kind}: {detail}")),
         (_, Fallback::Text { text }) => {
             let kinds = channel::split(claim.device.channel, PartKind::Text { text: text.clone() });
-            let parts = kinds.into_iter().map(|kind| (OutboxId::generate(), plain(kind))).collect();
-            Commit { parts, ..Commit::default() }
+            let parts = kinds
+                .into_iter()
+                .map(|kind| (OutboxId::generate(), plain(kind)))
+                .collect();
+            Commit {
+                parts,
+                ..Commit::default()
+            }
         }
     };
-    TurnEnd::GiveUp { kind, detail, fallback }
+    TurnEnd::GiveUp {
+        kind,
+        detail,
+        fallback,
+    }
 }
 
 /// The longest delay that a guest may ask for before its next try: its prospect waits meanwhile.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 fn handover(reason: &str) -> Commit {
-    let effect = Effect::Handover { reason: reason.to_owned(), note: None };
-    Commit { effects: vec![effect], ..Commit::default() }
+    let effect = Effect::Handover {
+        reason: reason.to_owned(),
+        note: None,
+    };
+    Commit {
+        effects: vec![effect],
+        ..Commit::default()
+    }
 }
 
 fn plain(kind: PartKind) -> PartBody {
-    PartBody { kind, reply_to: None, delay_ms: 0, ext: vec![] }
+    PartBody {
+        kind,
+        reply_to: None,
+        delay_ms: 0,
+        ext: vec![],
+    }
 }
 
 /// What T3 writes of an outcome: messages become parts that the channel takes, everything else stays as it is.
 ///
 /// # Errors
 /// If the provider's id of a message that is answered can't be looked up.
-pub(super) async fn commit(store: &Store, claim: &Claim, outcome: Outcome) -> Result<Commit, Error> {
-    let mut commit = Commit { observed: outcome.observed, ..Commit::default() };
+pub(super) async fn commit(
+    store: &Store,
+    claim: &Claim,
+    outcome: Outcome,
+) -> Result<Commit, Error> {
+    let mut commit = Commit {
+        observed: outcome.observed,
+        ..Commit::default()
+    };
     for effect in outcome.effects {
-        let Effect::Send { id, message, reply_to, delay_ms, ext } = effect else {
+        let Effect::Send {
+            id,
+            message,
+            reply_to,
+            delay_ms,
+            ext,
+        } = effect
+        else {
             commit.effects.push(effect);
             continue;
         };
@@ -78,17 +119,30 @@ pub(super) async fn commit(store: &Store, claim: &Claim, outcome: Outcome) -> Re
             Some(message) => provider_id(store, claim, &message).await?,
             None => None,
         };
-        let Some(kind) = part_kind(store, claim, message).await? else { continue };
+        let Some(kind) = part_kind(store, claim, message).await? else {
+            continue;
+        };
         let pause = claim.device.settings.part_delay_ms;
-        for (i, kind) in channel::split(claim.device.channel, kind).into_iter().enumerate() {
+        for (i, kind) in channel::split(claim.device.channel, kind)
+            .into_iter()
+            .enumerate()
+        {
             // The first part has the id that the plugin was told, and shows what it answers.
             let is_first = i == 0;
-            let part = if is_first { id.clone() } else { OutboxId::generate() };
+            let part = if is_first {
+                id.clone()
+            } else {
+                OutboxId::generate()
+            };
             let before = if commit.parts.is_empty() { 0 } else { pause };
             let body = PartBody {
                 kind,
                 reply_to: reply_to.clone().filter(|_| is_first),
-                delay_ms: if is_first { delay_ms.max(before) } else { pause },
+                delay_ms: if is_first {
+                    delay_ms.max(before)
+                } else {
+                    pause
+                },
                 ext: ext.clone(),
             };
             commit.parts.push((part, body));
@@ -97,12 +151,24 @@ pub(super) async fn commit(store: &Store, claim: &Claim, outcome: Outcome) -> Re
     Ok(commit)
 }
 
-async fn part_kind(store: &Store, claim: &Claim, message: Outgoing) -> Result<Option<PartKind>, Error> {
+async fn part_kind(
+    store: &Store,
+    claim: &Claim,
+    message: Outgoing,
+) -> Result<Option<PartKind>, Error> {
     Ok(match message {
         Outgoing::Text { text } => Some(PartKind::Text { text }),
-        Outgoing::Media { media, url, caption, filename } => {
-            Some(PartKind::Media { media, url, caption, filename })
-        }
+        Outgoing::Media {
+            media,
+            url,
+            caption,
+            filename,
+        } => Some(PartKind::Media {
+            media,
+            url,
+            caption,
+            filename,
+        }),
         Outgoing::Buttons { text, buttons } => Some(PartKind::Buttons { text, buttons }),
         Outgoing::React { target, emoji } => {
             let found = provider_id(store, claim, &target).await?;
@@ -115,7 +181,11 @@ async fn part_kind(store: &Store, claim: &Claim, message: Outgoing) -> Result<Op
 }
 
 /// The provider's id of a message of this conversation. Most are among those that the turn answers.
-async fn provider_id(store: &Store, claim: &Claim, message: &MessageId) -> Result<Option<String>, Error> {
+async fn provider_id(
+    store: &Store,
+    claim: &Claim,
+    message: &MessageId,
+) -> Result<Option<String>, Error> {
     if let Trigger::Messages(messages) = &claim.trigger
         && let Some(found) = messages.iter().find(|m| m.id == *message)
     {

@@ -39,9 +39,14 @@ impl Reads for StoreReads {
         async move {
             // Where the tests let a host call fail, panic or hang.
             fail::fail_point!("turn.read_state", |_| Err(ReadError::Unavailable));
-            let kept = self.host.kept(&self.tenant, &self.conversation, &self.prospect, scope, key);
+            let kept = self
+                .host
+                .kept(&self.tenant, &self.conversation, &self.prospect, scope, key);
             let found = kept.await.map_err(unavailable)?;
-            Ok(found.map(|s| StoredValue { value: s.value, version: s.version }))
+            Ok(found.map(|s| StoredValue {
+                value: s.value,
+                version: s.version,
+            }))
         }
         .boxed()
     }
@@ -55,7 +60,15 @@ impl Reads for StoreReads {
     ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         async move {
             self.host
-                .kept_keys(&self.tenant, &self.conversation, &self.prospect, scope, prefix, after, limit)
+                .kept_keys(
+                    &self.tenant,
+                    &self.conversation,
+                    &self.prospect,
+                    scope,
+                    prefix,
+                    after,
+                    limit,
+                )
                 .await
                 .map_err(unavailable)
         }
@@ -76,7 +89,10 @@ impl Reads for StoreReads {
 }
 
 /// The guest is told that it failed, and the operator why.
-#[expect(clippy::needless_pass_by_value, reason = "used as a function for map_err")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "used as a function for map_err"
+)]
 fn unavailable(error: Error) -> ReadError {
     tracing::error!(%error, "turn: a plugin's read failed");
     ReadError::Unavailable
