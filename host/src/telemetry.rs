@@ -1,0 +1,235 @@
+//! What the process tells of itself: log lines on the console and in `logs/app.log`, and figures for Prometheus.
+//!
+//! Names of metrics stand as constants beside what counts them; here is only what they have in common.
+
+mod file;
+mod line;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::model::Clock;
+
+use file::LogFile;
+use line::{ConsoleFields, FileFields, JsonLine, TextLine};
+
+/// Where log lines go, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// A file of plain lines; none: no file.
+    pub file: Option<PathBuf>,
+    /// What is logged, as directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// How the console shows it.
+    pub format: Format,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            file: Some(PathBuf::from("logs/app.log")),
+            filter: "info".to_owned(),
+            format: Format::Text,
+        }
+    }
+}
+
+/// How the console shows a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Format {
+    /// Reads its word.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("{other:?} is no format: write text or json")),
+        }
+    }
+
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Takes a filter if it is one.
+///
+/// # Errors
+/// If it is none, in words for whoever wrote it.
+pub fn check_filter(text: &str) -> Result<String, String> {
+    let filter = EnvFilter::builder().parse(text);
+    filter.map(|_| text.to_owned()).map_err(|error| {
+        format!("{text:?} is no filter ({error}): write a level such as info, or directives such as info,plugin=warn")
+    })
+}
+
+/// Why telemetry can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log file can't be opened.
+    #[error("can't open the log file {}: {source}; set log.file to a place where this user may write, or to \"\"", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The filter is none.
+    #[error("log.filter: {0}")]
+    Filter(String),
+    /// Something else in this process has started it already.
+    #[error("log lines or figures of this process go elsewhere already: {0}")]
+    Taken(String),
+}
+
+/// The longest a histogram's values wait before they are counted into their buckets. Until then each takes memory.
+pub const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Upper bounds for every histogram of seconds: from a plugin's microseconds to a stuck provider's minute.
+const SECONDS: [f64; 14] = [
+    0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+
+/// Upper bounds for every other histogram: they count things of a batch.
+const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0];
+
+/// The figures of this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// The figures in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Counts what waits; call it every [`UPKEEP`], whether or not anybody asks for the figures.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// Starts log lines on the console and in the file, and figures. It can be done once in a process.
+///
+/// # Errors
+/// If the file can't be opened, or something has done it before.
+pub fn start(settings: &Settings) -> Result<Metrics, Error> {
+    let file = match &settings.file {
+        None => None,
+        Some(path) => {
+            let file = LogFile::open(path.clone()).map_err(|source| Error::File {
+                path: path.clone(),
+                source,
+            })?;
+            let layer = tracing_subscriber::fmt::layer()
+                .event_format(TextLine::new(Clock::System))
+                .fmt_fields(FileFields)
+                .with_ansi(false)
+                .with_writer(file);
+            Some(layer)
+        }
+    };
+    let filter = EnvFilter::builder()
+        .parse(&settings.filter)
+        .map_err(|error| Error::Filter(error.to_string()))?;
+    let console = tracing_subscriber::fmt::layer()
+        .fmt_fields(ConsoleFields)
+        .with_writer(std::io::stderr);
+    let console = match settings.format {
+        Format::Text => console
+            .with_ansi(std::io::stderr().is_terminal())
+            .event_format(TextLine::new(Clock::System))
+            .boxed(),
+        Format::Json => console
+            .with_ansi(false)
+            .event_format(JsonLine::new(Clock::System))
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(file)
+        .with(console)
+        .try_init()
+        .map_err(|error| Error::Taken(error.to_string()))?;
+    let recorder = recorder().map_err(|error| Error::Taken(error.to_string()))?;
+    let handle = recorder
+        .install_recorder()
+        .map_err(|error| Error::Taken(error.to_string()))?;
+    Ok(Metrics(handle))
+}
+
+/// Starts log lines on the console only, from warnings up: for a command that does one thing and ends.
+///
+/// # Errors
+/// If something in this process has done it before.
+pub fn start_quiet() -> Result<(), Error> {
+    let console = tracing_subscriber::fmt::layer()
+        .fmt_fields(ConsoleFields)
+        .with_ansi(std::io::stderr().is_terminal())
+        .event_format(TextLine::new(Clock::System))
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(EnvFilter::new("warn"))
+        .with(console)
+        .try_init()
+        .map_err(|error| Error::Taken(error.to_string()))
+}
+
+fn recorder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets(&COUNTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_have_a_fixed_number_of_buckets() {
+        let recorder = recorder().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("test_wait_seconds").record(0.002);
+            metrics::histogram!("test_batch").record(3.0);
+        });
+        let text = Metrics(recorder.handle()).render();
+        assert!(
+            text.contains("test_wait_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("test_batch_bucket{le=\"4\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_refused() {
+        assert!(check_filter("info,plugin=warn").is_ok());
+        assert!(check_filter("nodepath=loud").is_err());
+    }
+}
