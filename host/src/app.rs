@@ -1,6 +1,5 @@
 //! The composition root: puts the parts together, runs the loops, and stops them in order.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use tokio_util::task::TaskTracker;
 use crate::channel;
 use crate::config::Config;
 use crate::delivery::Deliveries;
-use crate::http::{self, AppState, RenderMetrics};
+pub use crate::http::RenderMetrics;
+use crate::http::{self, AppState};
 use crate::model::Clock;
 use crate::plugin::{Compiler, Runtime, Settings};
 use crate::store::{Host, Retention, Work};
@@ -39,19 +39,19 @@ pub struct App {
 }
 
 impl App {
-    /// Opens everything that a host needs. `compiler` is the executable that compiles plugins when it is called with
-    /// `compile-plugin`: this one.
+    /// Opens everything that a host needs. `compiler` is how plugins are compiled: by this executable, called with
+    /// `compile-plugin`, or by this very process.
     ///
     /// # Errors
     /// If the data directory, the database, the key or the plugin runtime can't be opened; the text says what to do.
     pub async fn open(
         config: &Config,
         clock: Clock,
-        compiler: PathBuf,
+        compiler: Compiler,
         metrics: Option<RenderMetrics>,
     ) -> anyhow::Result<Self> {
         let sealer = config.sealer()?;
-        let cache_key = config.cache_key(&sealer);
+        let cache_key = config.cache_key()?;
         let (host, work) = Host::open(&config.database_path(), clock, sealer).await?;
         let recovered = host.recovered();
         if recovered.turns > 0 || recovered.unknown_parts > 0 {
@@ -61,7 +61,7 @@ impl App {
                 "app: the last host ended in the middle; its turns run again, and parts that it was sending are in doubt"
             );
         }
-        let mut settings = Settings::new(config.cache_dir(), cache_key, Compiler::Child(compiler));
+        let mut settings = Settings::new(config.cache_dir(), cache_key, compiler);
         settings.workers = config.workers;
         settings.max_instances = config.max_instances;
         let runtime = Runtime::new(settings).context("the plugin runtime can't start")?;
@@ -97,14 +97,22 @@ impl App {
         admin: Option<TcpListener>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> anyhow::Result<()> {
-        let (stop, loops, servers) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let (stop, loops, servers) = (
+            CancellationToken::new(),
+            TaskTracker::new(),
+            TaskTracker::new(),
+        );
         let state = AppState::new(self.host.clone(), self.metrics.take());
         if let Some(admin) = admin {
             spawn_server(&servers, admin, http::admin(state.clone()), &stop);
         }
         spawn_server(&servers, listener, http::public(state), &stop);
         loops.spawn(due_loop(self.host.clone(), self.due_poll, stop.clone()));
-        loops.spawn(retention_loop(self.host.clone(), self.retention, stop.clone()));
+        loops.spawn(retention_loop(
+            self.host.clone(),
+            self.retention,
+            stop.clone(),
+        ));
         loops.close();
         servers.close();
 
@@ -171,17 +179,26 @@ impl App {
             }),
         );
         if stopped.await.is_err() {
-            tracing::warn!("app: a provider has not answered; that part is in doubt at the next start");
+            tracing::warn!(
+                "app: a provider has not answered; that part is in doubt at the next start"
+            );
         }
     }
 
     async fn close(self) {
-        let Self { host, turns, deliveries, .. } = self;
+        let Self {
+            host,
+            turns,
+            deliveries,
+            ..
+        } = self;
         drop((turns, deliveries));
         match Arc::try_unwrap(host) {
             Ok(host) => host.close().await,
             // A request to a provider was cut off and still holds it; the end of the process frees everything.
-            Err(_) => tracing::warn!("app: the store is still in use and is closed by the end of the process"),
+            Err(_) => tracing::warn!(
+                "app: the store is still in use and is closed by the end of the process"
+            ),
         }
     }
 }
@@ -189,13 +206,22 @@ impl App {
 fn dispatch(turns: &Turns, deliveries: &Deliveries, work: Work) {
     match work {
         Work::Run(claim) => turns.start(*claim),
-        Work::Cancel { conversation, epoch } => turns.cancel(&conversation, epoch),
+        Work::Cancel {
+            conversation,
+            epoch,
+        } => turns.cancel(&conversation, epoch),
         Work::Send(part) => deliveries.start(*part),
     }
 }
 
-fn spawn_server(servers: &TaskTracker, listener: TcpListener, router: axum::Router, stop: &CancellationToken) {
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+fn spawn_server(
+    servers: &TaskTracker,
+    listener: TcpListener,
+    router: axum::Router,
+    stop: &CancellationToken,
+) {
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     servers.spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "app: a listener failed");
