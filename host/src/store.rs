@@ -197,3 +197,6 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
 }
+
+#[cfg(test)]
+mod tests;

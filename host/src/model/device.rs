@@ -242,6 +242,20 @@ pub struct Budget {
     pub memory_bytes: u64,
 }
 
+impl Budget {
+    /// `cpu_ms` as a duration.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        Duration::from_millis(self.cpu_ms)
+    }
+
+    /// `wall_ms` as a duration.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
+        Duration::from_millis(self.wall_ms)
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Self {

@@ -151,3 +151,32 @@ pub struct Observed {
     /// The version that was read; 0 where there was none.
     pub version: i64,
 }
+
+/// The value after adding `by` to a number that is kept as decimal text. What is missing, or is not a number, counts as 0; the
+/// sum stops at the ends of 64 bits.
+#[must_use]
+pub fn incremented(current: Option<&[u8]>, by: i64) -> Vec<u8> {
+    let current = current
+        .and_then(|value| std::str::from_utf8(value).ok())
+        .and_then(|text| text.trim().parse::<i64>().ok())
+        .unwrap_or(0);
+    current.saturating_add(by).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_counts_as_nothing() {
+        assert_eq!(incremented(Some(b"41"), 1), b"42");
+        assert_eq!(incremented(Some(b"-3"), -4), b"-7");
+        assert_eq!(incremented(None, 5), b"5");
+        assert_eq!(incremented(Some(b"many"), 5), b"5");
+        assert_eq!(incremented(Some(&[0xff]), 5), b"5");
+        assert_eq!(
+            incremented(Some(i64::MAX.to_string().as_bytes()), 1),
+            i64::MAX.to_string().as_bytes()
+        );
+    }
+}

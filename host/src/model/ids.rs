@@ -108,8 +108,12 @@ text_id!(
     Digest
 );
 
-/// The most characters that a device id or a prospect id may have. Providers' ids are below 64; a URL carries the first.
+/// The most characters that a device id may have: a URL carries it.
 const MAX_ID_CHARS: usize = 128;
+
+/// The most characters that a prospect id may have. The longest that a provider documents is a business-scoped user id of
+/// WhatsApp: a country, `ENT.` and 128 characters.
+const MAX_PROSPECT_CHARS: usize = 160;
 
 impl DeviceId {
     /// Takes a device id that a person chose.
@@ -139,14 +143,14 @@ impl ProspectId {
     /// # Errors
     /// If it is empty, very long, or has control characters.
     pub fn parse(value: &str) -> Result<Self, Error> {
-        let fits = !value.is_empty() && value.chars().count() <= MAX_ID_CHARS;
+        let fits = !value.is_empty() && value.chars().count() <= MAX_PROSPECT_CHARS;
         if fits && !value.chars().any(char::is_control) {
             return Ok(Self(value.to_owned()));
         }
         Err(Error::Invalid {
             kind: "prospect id",
-            value: value.chars().take(MAX_ID_CHARS).collect(),
-            rule: "it must have 1 to 128 characters, none of them a control character",
+            value: value.chars().take(MAX_PROSPECT_CHARS).collect(),
+            rule: "it must have 1 to 160 characters, none of them a control character",
         })
     }
 

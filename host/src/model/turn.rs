@@ -45,6 +45,8 @@ pub struct Claim {
     pub attempt: u32,
     /// How many turns of the conversation were committed before.
     pub turn_seq: u64,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
     /// What `clock.now` says: the time of the first try.
     pub clock: Timestamp,
     /// What chance is made from, the same for every try.

@@ -12,6 +12,7 @@ use super::group::{Entry, Group, Mark, Next, Notice};
 use super::host::Work;
 use super::observe::LockEvent;
 use super::rows::{Row, StateWord, json_rows};
+use super::writer::Stage;
 use crate::model::inbound::InboundMessage;
 use crate::model::overlap::State;
 use crate::model::turn::PendingMessage;
@@ -66,7 +67,7 @@ impl Group {
                 rest(&mut entry.row);
             }
             None => rest(&mut entry.row),
-            Some(_) if self.draining => wait(&mut entry.row, self.now),
+            Some(_) if self.stage > Stage::Running => wait(&mut entry.row, self.now),
             Some(trigger) if entry.row.attempts >= i64::from(device.settings.max_attempts) => {
                 self.bury(&mut entry.row, trigger);
             }
@@ -182,6 +183,7 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
         trigger,
         attempt: u32::try_from(row.attempts).unwrap_or(u32::MAX),
         turn_seq: u64::try_from(row.turns).unwrap_or(0),
+        claimed_at: now,
         clock: Timestamp(row.clock),
         seed: u64::from_ne_bytes(row.seed.to_ne_bytes()),
         last_inbound_at: row.last_inbound_at.map(Timestamp),

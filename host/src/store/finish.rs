@@ -128,8 +128,7 @@ pub(super) struct TurnWrite {
     started_at: i64,
 }
 
-/// A value that is kept, forgotten (no value), or added to.
-#[derive(Serialize)]
+/// A change of a value that is kept.
 pub(super) struct StateWrite {
     pub(super) tenant: String,
     pub(super) scope: &'static str,
@@ -138,11 +137,10 @@ pub(super) struct StateWrite {
     pub(super) change: StateChange,
 }
 
-/// What happens to a value. Bytes are in hexadecimal on their way through JSON.
-#[derive(Serialize)]
+/// What happens to a value.
 pub(super) enum StateChange {
     Set {
-        value: String,
+        value: Vec<u8>,
         expires_at: Option<i64>,
     },
     Delete,
@@ -368,7 +366,7 @@ impl Group {
                 expires_at,
             } => {
                 let change = StateChange::Set {
-                    value: hex::encode(value),
+                    value: value.clone(),
                     expires_at: expires_at.map(|t| t.0),
                 };
                 self.changes.state.push(state(*scope, key, change));

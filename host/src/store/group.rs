@@ -13,7 +13,7 @@ use super::finish::{StateWrite, TagWrite, TimerWrite, TurnWrite};
 use super::host::Work;
 use super::observe::LockEvent;
 use super::rows::{PartRow, Row, json_rows};
-use super::writer::Op;
+use super::writer::{Op, Stage};
 use super::{Error, devices};
 use crate::model::overlap::State;
 use crate::model::{Device, Timestamp};
@@ -71,7 +71,7 @@ pub(super) struct Changes {
 
 pub(super) struct Group {
     pub(super) now: Timestamp,
-    pub(super) draining: bool,
+    pub(super) stage: Stage,
     pub(super) rows: BTreeMap<String, Entry>,
     pub(super) devices: HashMap<String, Device>,
     pub(super) parts: BTreeMap<String, PartRow>,
@@ -91,11 +91,11 @@ impl Group {
         conn: &mut SqliteConnection,
         ops: &[Op],
         now: Timestamp,
-        draining: bool,
+        stage: Stage,
     ) -> Result<Self, Error> {
         let mut group = Self {
             now,
-            draining,
+            stage,
             rows: BTreeMap::new(),
             devices: HashMap::new(),
             parts: BTreeMap::new(),

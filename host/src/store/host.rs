@@ -5,7 +5,6 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +14,7 @@ use super::accept::{Accept, Accepted};
 use super::finish::{Finish, Finished};
 use super::recover::Recovered;
 use super::settle::Settle;
-use super::writer::{Op, Writer};
+use super::writer::{Op, Stopping, Writer};
 use super::{Error, Store, connect_options};
 use crate::model::secret::Sealer;
 use crate::model::{Claim, Clock, ConversationId, Part, Timestamp};
@@ -48,7 +47,7 @@ const COMMIT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration:
 pub struct Host {
     store: Store,
     ops: mpsc::Sender<Op>,
-    draining: Arc<AtomicBool>,
+    stopping: Arc<Stopping>,
     writer: JoinHandle<()>,
     recovered: Recovered,
     /// An OS lock on a file beside the database. The kernel frees it when the process ends, however it ends.
@@ -86,12 +85,12 @@ impl Host {
         let recovered = store.recover().await?;
         let (ops, queue) = mpsc::channel(WRITER_QUEUE);
         let (work, todo) = mpsc::unbounded_channel();
-        let draining = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::new(Stopping::default());
         let writer = Writer::connect(
             &connect_options(path),
             store.clock.clone(),
             work,
-            draining.clone(),
+            stopping.clone(),
         )
         .await?;
         let writer = tokio::spawn(writer.run(queue));
@@ -99,7 +98,7 @@ impl Host {
             Self {
                 store,
                 ops,
-                draining,
+                stopping,
                 writer,
                 recovered,
                 _process_lock: process_lock,
@@ -159,7 +158,12 @@ impl Host {
 
     /// From now on nothing is claimed: what would be waits for the next start instead.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.stopping.drain();
+    }
+
+    /// From now on no part goes out either: what would waits for the next start, known not to have been sent.
+    pub fn halt(&self) {
+        self.stopping.halt();
     }
 
     /// Lets the writer finish what waits for it, and closes the database.

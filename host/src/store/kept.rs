@@ -10,18 +10,17 @@ use super::finish::{Commit, StateChange, StateWrite, TimerWrite, TurnEnd, scope_
 use super::group::Group;
 use super::rows::{Row, json_rows};
 use super::writer::Op;
+use crate::model::effect::incremented;
 
 type Key = (String, &'static str, String, String);
 
 /// What all the changes of a group come to for one value.
 enum Sum {
     Set {
-        value: String,
+        value: Vec<u8>,
         expires_at: Option<i64>,
     },
     Delete,
-    /// Added to whatever the database has.
-    Add(i64),
 }
 
 #[derive(Serialize)]
@@ -30,9 +29,9 @@ struct KeptRow<'a> {
     scope: &'a str,
     owner: &'a str,
     key: &'a str,
-    value: Option<&'a str>,
+    /// In hexadecimal on its way through JSON.
+    value: Option<String>,
     expires_at: Option<i64>,
-    by: i64,
     version: i64,
 }
 
@@ -90,50 +89,43 @@ impl Group {
     }
 
     async fn flush_state(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
+        let writes = std::mem::take(&mut self.changes.state);
+        let added: Vec<_> = writes
+            .iter()
+            .filter(|w| matches!(w.change, StateChange::Add(_)))
+            .map(key_of)
+            .collect();
+        let mut current = load_values(conn, &added, self.now.0).await?;
         let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
-        for write in std::mem::take(&mut self.changes.state) {
+        for write in writes {
             let key = key_of(&write);
-            let sum = match (write.change, sums.remove(&key)) {
-                (StateChange::Set { value, expires_at }, _) => Sum::Set { value, expires_at },
-                (StateChange::Delete, _) => Sum::Delete,
-                (StateChange::Add(by), None) => Sum::Add(by),
-                (StateChange::Add(by), Some(Sum::Add(before))) => {
-                    Sum::Add(before.saturating_add(by))
+            let sum = match write.change {
+                StateChange::Set { value, expires_at } => Sum::Set { value, expires_at },
+                StateChange::Delete => Sum::Delete,
+                StateChange::Add(by) => {
+                    let (value, expires_at) = match sums.remove(&key) {
+                        Some(Sum::Set { value, expires_at }) => (Some(value), expires_at),
+                        Some(Sum::Delete) => (None, None),
+                        None => current
+                            .remove(&key)
+                            .map_or((None, None), |(value, at)| (Some(value), at)),
+                    };
+                    Sum::Set {
+                        value: incremented(value.as_deref(), by),
+                        expires_at,
+                    }
                 }
-                (StateChange::Add(by), Some(Sum::Delete)) => Sum::Set {
-                    value: decimal(by),
-                    expires_at: None,
-                },
-                (StateChange::Add(by), Some(Sum::Set { value, expires_at })) => Sum::Set {
-                    value: decimal(number(&value).saturating_add(by)),
-                    expires_at,
-                },
             };
             sums.insert(key, sum);
         }
-        let rows: Vec<_> = sums.iter().map(|(key, sum)| kept_row(key, sum)).collect();
-        let of = |wanted: fn(&Sum) -> bool| -> Result<Option<String>, Error> {
-            let chosen: Vec<_> = sums
-                .values()
-                .zip(&rows)
-                .filter(|(sum, _)| wanted(sum))
-                .map(|(_, row)| row)
-                .collect();
-            if chosen.is_empty() {
-                Ok(None)
-            } else {
-                json_rows(&chosen).map(Some)
-            }
-        };
-        for (rows, sql) in [
-            (of(|s| matches!(s, Sum::Set { .. }))?, SET_STATE),
-            (of(|s| matches!(s, Sum::Delete))?, DELETE_STATE),
-            (of(|s| matches!(s, Sum::Add(_)))?, ADD_STATE),
-        ] {
-            if let Some(rows) = rows {
+        for (is_set, sql) in [(true, SET_STATE), (false, DELETE_STATE)] {
+            let chosen = sums
+                .iter()
+                .filter(|(_, sum)| matches!(sum, Sum::Set { .. }) == is_set);
+            let rows: Vec<_> = chosen.map(|(key, sum)| kept_row(key, sum)).collect();
+            if !rows.is_empty() {
                 sqlx::query(sql)
-                    .bind(rows)
-                    .bind(self.now.0)
+                    .bind(json_rows(&rows)?)
                     .execute(&mut *conn)
                     .await?;
             }
@@ -206,11 +198,36 @@ fn key_of(write: &StateWrite) -> Key {
     )
 }
 
-fn kept_row<'a>((tenant, scope, owner, key): &'a Key, sum: &'a Sum) -> KeptRow<'a> {
-    let (value, expires_at, by) = match sum {
-        Sum::Set { value, expires_at } => (Some(value.as_str()), *expires_at, 0),
-        Sum::Delete => (None, None, 0),
-        Sum::Add(by) => (None, None, *by),
+/// The values that are added to.
+async fn load_values(
+    conn: &mut SqliteConnection,
+    keys: &[Key],
+    now: i64,
+) -> Result<HashMap<Key, (Vec<u8>, Option<i64>)>, Error> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(i64, Vec<u8>, Option<i64>)> = sqlx::query_as(
+        "SELECT t.key, s.value, s.expires_at FROM json_each($1) AS t
+         JOIN plugin_state AS s ON s.tenant = t.value ->> 0 AND s.scope = t.value ->> 1 AND s.owner = t.value ->> 2
+             AND s.key = t.value ->> 3
+         WHERE s.expires_at IS NULL OR s.expires_at > $2",
+    )
+    .bind(json_rows(keys)?)
+    .bind(now)
+    .fetch_all(conn)
+    .await?;
+    let named = |(i, value, at): (i64, Vec<u8>, Option<i64>)| {
+        let key = usize::try_from(i).ok().and_then(|i| keys.get(i))?;
+        Some((key.clone(), (value, at)))
+    };
+    Ok(rows.into_iter().filter_map(named).collect())
+}
+
+fn kept_row<'a>((tenant, scope, owner, key): &'a Key, sum: &Sum) -> KeptRow<'a> {
+    let (value, expires_at) = match sum {
+        Sum::Set { value, expires_at } => (Some(hex::encode(value)), *expires_at),
+        Sum::Delete => (None, None),
     };
     // Compared, never counted: a value that was deleted and set again has another one. 0 is for no value.
     let version = rand::random::<i64>() | 1;
@@ -221,45 +238,18 @@ fn kept_row<'a>((tenant, scope, owner, key): &'a Key, sum: &'a Sum) -> KeptRow<'
         key,
         value,
         expires_at,
-        by,
         version,
     }
-}
-
-/// A number as it is kept: decimal text, in hexadecimal.
-fn decimal(n: i64) -> String {
-    hex::encode(n.to_string())
-}
-
-/// What is no number counts as 0, as the contract says.
-fn number(hexadecimal: &str) -> i64 {
-    let text = hex::decode(hexadecimal)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 const SET_STATE: &str = "
 INSERT INTO plugin_state (tenant, scope, owner, key, value, version, expires_at)
 SELECT value ->> 'tenant', value ->> 'scope', value ->> 'owner', value ->> 'key', unhex(value ->> 'value'),
     value ->> 'version', value ->> 'expires_at'
-FROM json_each($1) WHERE $2 IS NOT NULL
+FROM json_each($1) WHERE true
 ON CONFLICT (tenant, scope, owner, key) DO UPDATE
 SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at";
 
 const DELETE_STATE: &str = "
 DELETE FROM plugin_state WHERE (tenant, scope, owner, key) IN (
-    SELECT value ->> 'tenant', value ->> 'scope', value ->> 'owner', value ->> 'key'
-    FROM json_each($1) WHERE $2 IS NOT NULL)";
-
-const ADD_STATE: &str = "
-INSERT INTO plugin_state (tenant, scope, owner, key, value, version)
-SELECT value ->> 'tenant', value ->> 'scope', value ->> 'owner', value ->> 'key',
-    CAST(CAST(value ->> 'by' AS TEXT) AS BLOB), value ->> 'version'
-FROM json_each($1) WHERE true
-ON CONFLICT (tenant, scope, owner, key) DO UPDATE
-SET value = CAST(CAST(
-        CASE WHEN plugin_state.expires_at <= $2 THEN 0 ELSE CAST(CAST(plugin_state.value AS TEXT) AS INTEGER) END
-        + CAST(CAST(excluded.value AS TEXT) AS INTEGER) AS TEXT) AS BLOB),
-    version = excluded.version,
-    expires_at = CASE WHEN plugin_state.expires_at <= $2 THEN NULL ELSE plugin_state.expires_at END";
+    SELECT value ->> 'tenant', value ->> 'scope', value ->> 'owner', value ->> 'key' FROM json_each($1))";

@@ -9,7 +9,7 @@ use super::accept::Fate;
 use super::group::{Group, Notice};
 use super::host::Work;
 use super::rows::{PartRow, json_rows};
-use super::writer::Op;
+use super::writer::{Op, Stage};
 use crate::model::device::UnknownPolicy;
 use crate::model::inbound::{DeliveryStatus, StatusUpdate};
 use crate::model::overlap::State;
@@ -244,7 +244,7 @@ impl Group {
 
     /// A part whose turn it is goes out at once, or after its pause.
     pub(super) fn begin_part(&mut self, part: &mut PartRow, prospect: &str) -> Result<(), Error> {
-        if self.draining {
+        if self.stage == Stage::Halted {
             part.state = "queued".to_owned();
             part.next_at = Some(self.now.0);
             return Ok(());
@@ -289,8 +289,10 @@ impl Group {
             return Ok(());
         };
         // A part that an operator sends again takes the lock, so that it can't overtake a turn.
-        let may_lock = matches!(entry.row.state.0, State::Idle | State::Waiting) && !self.draining;
-        if busy || self.draining || !(may_lock || entry.row.state.0 == State::Sending) {
+        let may_lock = matches!(entry.row.state.0, State::Idle | State::Waiting)
+            && self.stage == Stage::Running;
+        if busy || self.stage == Stage::Halted || !(may_lock || entry.row.state.0 == State::Sending)
+        {
             part.next_at = Some(now + BUSY_PART_MS);
         } else {
             if may_lock {

@@ -27,6 +27,44 @@ pub(super) enum Op {
     Due(Reply<Option<Timestamp>>),
 }
 
+/// How far the host has come on its way down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Running,
+    /// Nothing is claimed; what was decided still goes out.
+    Draining,
+    /// Nothing goes out.
+    Halted,
+}
+
+/// The stage, as the host's handle sets it and the writer reads it.
+#[derive(Debug, Default)]
+pub(super) struct Stopping {
+    draining: AtomicBool,
+    halted: AtomicBool,
+}
+
+impl Stopping {
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+    }
+
+    fn stage(&self) -> Stage {
+        match (
+            self.halted.load(Ordering::SeqCst),
+            self.draining.load(Ordering::SeqCst),
+        ) {
+            (true, _) => Stage::Halted,
+            (false, true) => Stage::Draining,
+            (false, false) => Stage::Running,
+        }
+    }
+}
+
 /// The most operations in one transaction. Past this a group costs no less for each, and readers wait longer for it.
 const MAX_GROUP: usize = 256;
 
@@ -35,7 +73,7 @@ pub(super) struct Writer {
     options: SqliteConnectOptions,
     clock: Clock,
     work: mpsc::UnboundedSender<Work>,
-    draining: Arc<AtomicBool>,
+    stopping: Arc<Stopping>,
 }
 
 impl Writer {
@@ -43,14 +81,14 @@ impl Writer {
         options: &SqliteConnectOptions,
         clock: Clock,
         work: mpsc::UnboundedSender<Work>,
-        draining: Arc<AtomicBool>,
+        stopping: Arc<Stopping>,
     ) -> Result<Self, Error> {
         Ok(Self {
             conn: options.connect().await?,
             options: options.clone(),
             clock,
             work,
-            draining,
+            stopping,
         })
     }
 
@@ -84,8 +122,8 @@ impl Writer {
 
     async fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, Error> {
         let now = self.clock.now();
-        let draining = self.draining.load(Ordering::SeqCst);
-        let result = transaction(&mut self.conn, ops, now, draining).await;
+        let stage = self.stopping.stage();
+        let result = transaction(&mut self.conn, ops, now, stage).await;
         let (answers, notices) = match result {
             Ok(done) => done,
             Err(error) => {
@@ -129,11 +167,11 @@ async fn transaction(
     conn: &mut SqliteConnection,
     ops: &[Op],
     now: Timestamp,
-    draining: bool,
+    stage: Stage,
 ) -> Result<(Vec<Answer>, Vec<Notice>), Error> {
     // IMMEDIATE: the write lock is taken before anything is read, so what a group has read stays true.
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let mut group = Group::load(&mut tx, ops, now, draining).await?;
+    let mut group = Group::load(&mut tx, ops, now, stage).await?;
     let mut answers = Vec::with_capacity(ops.len());
     for (i, op) in ops.iter().enumerate() {
         answers.push(match op {

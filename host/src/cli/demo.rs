@@ -1,0 +1,7 @@
+//! `nodepath demo`: a host, and providers that are only played.
+
+pub mod graph_rules;
+pub mod provider;
+pub mod receiver;
+mod stage;
+pub mod webhooks;

@@ -1,0 +1,205 @@
+//! The outbox loop: sends a part, and says what became of it.
+//!
+//! A part that comes in here is written down as being sent, and goes out as exactly one [`Settle`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use crate::channel;
+use crate::model::delivery::Presence;
+use crate::model::{DeadScope, Delivery, Device, DeviceId, Part, ProspectId};
+use crate::store::{Error, Host, Settle, Settled};
+
+/// Parts that were sent, retried and so on, by `result`.
+const PARTS: &str = "nodepath_parts_total";
+/// How long a provider took to answer, in seconds.
+const SEND_SECONDS: &str = "nodepath_send_seconds";
+
+/// The most requests to providers at once. Each holds a socket and some kilobytes.
+const MAX_SENDS: usize = 256;
+
+/// How soon a part is tried again that could not be tried for a fault of ours.
+const HOST_RETRY: Duration = Duration::from_secs(1);
+
+/// Sends parts. Clones are handles of the same loop.
+#[derive(Clone)]
+pub struct Deliveries(Arc<Inner>);
+
+struct Inner {
+    host: Arc<Host>,
+    client: reqwest::Client,
+    slots: Semaphore,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Deliveries {
+    /// A loop without parts.
+    #[must_use]
+    pub fn new(host: Arc<Host>, client: reqwest::Client) -> Self {
+        let slots = Semaphore::new(MAX_SENDS);
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self(Arc::new(Inner {
+            host,
+            client,
+            slots,
+            tracker,
+            stop,
+        }))
+    }
+
+    /// Begins to send a part.
+    pub fn start(&self, part: Part) {
+        let span = tracing::info_span!("delivery", part = %part.id, turn = %part.turn, conversation = %part.conversation);
+        let inner = self.0.clone();
+        self.0
+            .tracker
+            .spawn(async move { inner.deliver(part).await }.instrument(span));
+    }
+
+    /// Shows the prospect something at once; whether that works matters to nobody.
+    pub async fn show(
+        &self,
+        device: &DeviceId,
+        prospect: &ProspectId,
+        last: Option<&str>,
+        signal: Presence,
+    ) {
+        let Ok(_slot) = self.0.slots.try_acquire() else {
+            return;
+        };
+        match self.0.host.credentials(device).await {
+            Ok(credentials) => {
+                channel::presence(&self.0.client, &credentials, prospect, last, signal).await
+            }
+            Err(error) => tracing::debug!(%error, "delivery: presence was not shown"),
+        }
+    }
+
+    /// Sends nothing new: what has not begun is put off, known not to have been sent. Answers when what has begun has ended.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.idle().await;
+    }
+
+    /// Waits until nothing is being sent.
+    pub async fn idle(&self) {
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
+    }
+}
+
+impl Inner {
+    async fn deliver(&self, part: Part) {
+        let result = match self.attempt(&part).await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "delivery: the part could not be tried");
+                self.put_off(&error.to_string())
+            }
+        };
+        tell(&part, &result);
+        metrics::counter!(PARTS, "result" => word(&result)).increment(1);
+        let settle = Settle {
+            part: part.id,
+            attempt: part.attempt,
+            result,
+        };
+        let release = tracing::info_span!("release");
+        if let Err(error) = self.host.settle(settle).instrument(release).await {
+            // The next start takes the part for one in doubt.
+            tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock");
+        }
+    }
+
+    async fn attempt(&self, part: &Part) -> Result<Settled, Error> {
+        let slot = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Ok(self.put_off("the host stops")),
+            slot = self.slots.acquire() => slot,
+        };
+        let device = self.host.device(&part.device).await?;
+        let credentials = self.host.credentials(&part.device).await?;
+        let now = self.host.clock().now();
+        let started = std::time::Instant::now();
+        let delivery = channel::send(&self.client, &credentials, part, now).await;
+        metrics::histogram!(SEND_SECONDS).record(started.elapsed().as_secs_f64());
+        drop(slot);
+        Ok(self.decide(part, &device, delivery))
+    }
+
+    /// What follows from a try, by the device's settings and the channel's schedule.
+    fn decide(&self, part: &Part, device: &Device, delivery: Delivery) -> Settled {
+        let now = self.host.clock().now();
+        match delivery {
+            Delivery::Sent { provider_id } => Settled::Sent { provider_id },
+            Delivery::Retry { after, why } => {
+                match channel::retry(device.channel, part.attempt, after, rand::random()) {
+                    Some(delay) => Settled::RetryAt {
+                        at: now.plus(delay),
+                        why,
+                    },
+                    None => Settled::Dead {
+                        why: format!("after {} tries: {why}", part.attempt),
+                        alert: false,
+                    },
+                }
+            }
+            Delivery::Unknown { why } => {
+                // Where nobody can tell, there is nothing to wait for.
+                let window = if channel::can_tell(device.channel) {
+                    device.settings.unknown_window_ms
+                } else {
+                    0
+                };
+                Settled::Unknown {
+                    until: now.plus(Duration::from_millis(window)),
+                    why,
+                }
+            }
+            Delivery::Dead { why, scope } => Settled::Dead {
+                why,
+                alert: scope == DeadScope::Device,
+            },
+        }
+    }
+
+    fn put_off(&self, why: &str) -> Settled {
+        Settled::RetryAt {
+            at: self.host.clock().now().plus(HOST_RETRY),
+            why: why.to_owned(),
+        }
+    }
+}
+
+fn word(result: &Settled) -> &'static str {
+    match result {
+        Settled::Sent { .. } => "sent",
+        Settled::RetryAt { .. } => "retry",
+        Settled::Unknown { .. } => "unknown",
+        Settled::Dead { .. } => "dead",
+    }
+}
+
+fn tell(part: &Part, result: &Settled) {
+    let (device, attempt) = (&part.device, part.attempt);
+    match result {
+        Settled::Sent { .. } => {
+            tracing::info!(%device, attempt, "delivery: part {} was sent", part.id)
+        }
+        Settled::RetryAt { at, why } => {
+            tracing::warn!(%device, attempt, why, "delivery: part {} is tried again at {at}", part.id);
+        }
+        Settled::Unknown { until, why } => {
+            tracing::warn!(%device, attempt, why, "delivery: nobody knows whether part {} was sent; the provider has until {until} to tell", part.id);
+        }
+        Settled::Dead { why, alert } => {
+            tracing::error!(%device, attempt, why, alert, "delivery: part {} can't be sent and is a dead letter", part.id);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! HTTP: every route is here.
+
+mod health;
+mod problem;
+mod webhook;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+
+use crate::store::Host;
+
+/// The most webhooks that are read at once. Each may hold a body of some megabytes.
+const MAX_WEBHOOKS: usize = 256;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct AppState {
+    host: Arc<Host>,
+    webhooks: Arc<Semaphore>,
+    metrics: Option<PrometheusHandle>,
+}
+
+impl AppState {
+    pub(crate) fn new(host: Arc<Host>, metrics: Option<PrometheusHandle>) -> Self {
+        Self {
+            host,
+            webhooks: Arc::new(Semaphore::new(MAX_WEBHOOKS)),
+            metrics,
+        }
+    }
+}
+
+/// What providers call.
+pub(crate) fn public(state: AppState) -> Router {
+    Router::new()
+        .route(
+            "/webhooks/{device}",
+            get(webhook::challenge).post(webhook::receive),
+        )
+        .route("/healthz", get(health::live))
+        .fallback(problem::no_such_path)
+        .with_state(state)
+}
+
+/// What operators call; it listens on an address of its own.
+pub(crate) fn admin(state: AppState) -> Router {
+    Router::new()
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(problem::no_such_path)
+        .with_state(state)
+}

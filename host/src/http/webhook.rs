@@ -1,0 +1,143 @@
+//! The way in: a provider's webhook becomes durable before it is answered 200.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Serialize;
+use tracing::Instrument as _;
+
+use super::AppState;
+use super::problem::Problem;
+use crate::channel;
+use crate::model::{DeviceId, Event};
+use crate::store::{Accept, Accepted, Fate};
+
+/// Webhooks by `answer`.
+const WEBHOOKS: &str = "nodepath_webhooks_total";
+/// What was in them, by `fate`.
+const EVENTS: &str = "nodepath_events_total";
+
+/// How long a body may take to arrive. Providers give up on us sooner.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What became of a webhook's events, counted.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Received {
+    /// As the original program answered.
+    status: &'static str,
+    /// Messages that a turn answers.
+    accepted: usize,
+    /// Messages that were delivered before.
+    duplicates: usize,
+    /// Messages that are recorded and not answered.
+    skipped: usize,
+    /// Messages for the human who has the conversation.
+    absorbed: usize,
+    /// Things that start no turn.
+    ignored: usize,
+    /// Statuses, echoes and other news.
+    noted: usize,
+}
+
+/// `GET`: the provider asks whether the address is ours.
+pub(super) async fn challenge(
+    State(state): State<AppState>,
+    Path(device): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<String, Problem> {
+    let device = DeviceId::parse(&device).map_err(|_| Problem::no_such_device())?;
+    let credentials = state.host.credentials(&device).await?;
+    channel::challenge(&credentials, query.as_deref().unwrap_or_default())
+        .map_err(|error| Problem::forbidden(error.to_string()))
+}
+
+/// `POST`: the provider tells something.
+pub(super) async fn receive(
+    State(state): State<AppState>,
+    Path(device): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Received>, Problem> {
+    let span = tracing::info_span!("webhook", device);
+    let answer = take_in(&state, &device, &headers, body)
+        .instrument(span)
+        .await;
+    let word = if answer.is_ok() { "ok" } else { "refused" };
+    metrics::counter!(WEBHOOKS, "answer" => word).increment(1);
+    answer.map(Json)
+}
+
+async fn take_in(
+    state: &AppState,
+    device: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Received, Problem> {
+    let id = DeviceId::parse(device).map_err(|_| Problem::no_such_device())?;
+    // The semaphore is never closed; if it were, the webhook is read all the same.
+    let _slot = state.webhooks.acquire().await.ok();
+    let device = state.host.device(&id).await?;
+    let credentials = state.host.credentials(&id).await?;
+    let body = read(body, channel::max_body_bytes(device.channel)).await?;
+    channel::verify(&credentials, headers, &body, state.host.clock().now())?;
+    let events = channel::parse(&credentials, headers, &body)?;
+    let intake = tracing::info_span!("intake", events = events.len());
+    store(state, id, events).instrument(intake).await
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect());
+    match collected.await {
+        Err(_) => Err(Problem::too_slow()),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::too_large(limit)),
+        Ok(Err(_)) => Err(Problem::broken_body()),
+    }
+}
+
+/// T1, and only then 200.
+async fn store(
+    state: &AppState,
+    device: DeviceId,
+    events: Vec<Event>,
+) -> Result<Received, Problem> {
+    let accepted = state
+        .host
+        .accept(Accept { device, events })
+        .await
+        .inspect_err(|error| {
+            tracing::error!(%error, "🔒 SESSION LOCK: Failed to acquire session lock");
+        })?;
+    match accepted {
+        Accepted::Full => Err(Problem::full()),
+        Accepted::Stored(fates) => Ok(count(&fates)),
+    }
+}
+
+fn count(fates: &[Fate]) -> Received {
+    let mut received = Received {
+        status: "success",
+        ..Received::default()
+    };
+    for fate in fates {
+        let (place, word) = match fate {
+            Fate::Claimed(_) => (&mut received.accepted, "claimed"),
+            Fate::Restarted(_) => (&mut received.accepted, "restarted"),
+            Fate::Queued(_) => (&mut received.accepted, "queued"),
+            Fate::Waiting(_) => (&mut received.accepted, "waiting"),
+            Fate::Skipped(_, _) => (&mut received.skipped, "skipped"),
+            Fate::Absorbed(_) => (&mut received.absorbed, "absorbed"),
+            Fate::Duplicate => (&mut received.duplicates, "duplicate"),
+            Fate::Ignored(_) => (&mut received.ignored, "ignored"),
+            Fate::Human => (&mut received.noted, "human"),
+            Fate::Noted => (&mut received.noted, "noted"),
+        };
+        *place += 1;
+        metrics::counter!(EVENTS, "fate" => word).increment(1);
+    }
+    received
+}

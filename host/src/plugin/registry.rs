@@ -1,0 +1,210 @@
+//! The components that are ready to run: in memory, else compiled in a file, else compiled now.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::ConversationPre;
+use super::cache::Cache;
+use super::compile::{Compiler, Compiling};
+use super::guest::{self, Guest};
+use super::limits::{LOADED_BYTES, LOADED_COMPONENTS};
+use super::{Error, world};
+use crate::model::Digest;
+
+/// A component that is ready to run. Clones are the same one.
+#[derive(Clone)]
+pub struct Plugin {
+    /// What it is known by.
+    pub(super) digest: Digest,
+    pre: ConversationPre<Guest>,
+    code_bytes: u64,
+}
+
+impl Plugin {
+    /// What it is known by.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(super) fn pre(&self) -> &ConversationPre<Guest> {
+        &self.pre
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        self.pre.engine()
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Plugin").field(&self.digest.short()).finish()
+    }
+}
+
+/// The components of this process.
+pub(super) struct Registry {
+    shelf: Arc<Shelf>,
+    compiling: Compiling,
+    loaded: Mutex<Loaded>,
+}
+
+/// What loading from a file needs, on whichever thread it blocks.
+struct Shelf {
+    engine: Engine,
+    linker: Linker<Guest>,
+    cache: Cache,
+}
+
+impl Registry {
+    pub(super) fn new(engine: Engine, cache: Cache, compiler: Compiler) -> Result<Self, Error> {
+        let linker = guest::linker(&engine)?;
+        Ok(Self {
+            shelf: Arc::new(Shelf {
+                engine,
+                linker,
+                cache,
+            }),
+            compiling: Compiling::new(compiler),
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// The component of this digest. `bytes` is asked only if it was never compiled here.
+    pub(super) async fn load<F, Fut, E>(&self, digest: &Digest, bytes: F) -> Result<Plugin, Error>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Vec<u8>, E>>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        if let Some(plugin) = self.loaded().get(digest) {
+            return Ok(plugin);
+        }
+        if let Some(plugin) = self.from_file(digest).await? {
+            return Ok(plugin);
+        }
+        let _turn = self.compiling.turn().await;
+        // Whoever had the turn before may have compiled the same component.
+        if let Some(plugin) = self.loaded().get(digest) {
+            return Ok(plugin);
+        }
+        let component = bytes().await.map_err(|e| Error::Bytes(Box::new(e)))?;
+        let code = self.compile(digest, component).await?;
+        let (shelf, of) = (Arc::clone(&self.shelf), digest.clone());
+        let plugin = blocking(move || shelf.keep(&of, &code)).await?;
+        self.loaded().put(plugin.clone());
+        Ok(plugin)
+    }
+
+    async fn compile(&self, digest: &Digest, component: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let of = digest.clone();
+        let component = blocking(move || match Digest::of(&component) == of {
+            true => Ok(component),
+            false => Err(Error::WrongDigest(of)),
+        })
+        .await?;
+        self.compiling.compile(component).await
+    }
+
+    async fn from_file(&self, digest: &Digest) -> Result<Option<Plugin>, Error> {
+        let (shelf, of) = (Arc::clone(&self.shelf), digest.clone());
+        let plugin = blocking(move || shelf.load(&of)).await?;
+        if let Some(plugin) = &plugin {
+            self.loaded().put(plugin.clone());
+        }
+        Ok(plugin)
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        // A panic between two writes would leave a count that is a little wrong, which only makes the shelf larger or smaller.
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn load(&self, digest: &Digest) -> Result<Option<Plugin>, Error> {
+        match self.cache.load(&self.engine, digest) {
+            Some(component) => self.plugin(digest, &component).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps code that was just compiled, and loads it from where it is kept.
+    fn keep(&self, digest: &Digest, code: &[u8]) -> Result<Plugin, Error> {
+        self.cache.keep(digest, code).map_err(Error::Cache)?;
+        let component = self
+            .cache
+            .load(&self.engine, digest)
+            .ok_or_else(|| Error::Refused("it can't be loaded after it was compiled".to_owned()))?;
+        self.plugin(digest, &component)
+    }
+
+    fn plugin(&self, digest: &Digest, component: &Component) -> Result<Plugin, Error> {
+        let pre = self.linker.instantiate_pre(component);
+        let pre = pre.and_then(ConversationPre::new).map_err(|error| {
+            Error::Refused(format!(
+                "it does not fit the world `{}`: {error:#}; build it against this host's `wit/`",
+                world::NAME
+            ))
+        })?;
+        let range = component.image_range();
+        let size = (range.end as usize).saturating_sub(range.start as usize);
+        Ok(Plugin {
+            digest: digest.clone(),
+            pre,
+            code_bytes: u64::try_from(size).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// Runs what blocks, or computes for long, on a thread that is there for that.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::Thread(std::io::Error::other("it panicked"))),
+    }
+}
+
+/// What is kept in memory: what was used last, up to a number of bytes. Turns that run hold what they use in any case.
+#[derive(Default)]
+struct Loaded {
+    plugins: HashMap<Digest, (u64, Plugin)>,
+    bytes: u64,
+    uses: u64,
+}
+
+impl Loaded {
+    fn get(&mut self, digest: &Digest) -> Option<Plugin> {
+        self.uses += 1;
+        let (used, plugin) = self.plugins.get_mut(digest)?;
+        *used = self.uses;
+        Some(plugin.clone())
+    }
+
+    fn put(&mut self, plugin: Plugin) {
+        self.uses += 1;
+        self.bytes += plugin.code_bytes;
+        let before = self
+            .plugins
+            .insert(plugin.digest.clone(), (self.uses, plugin));
+        if let Some((_, before)) = before {
+            self.bytes -= before.code_bytes;
+        }
+        while self.plugins.len() > LOADED_COMPONENTS
+            || (self.bytes > LOADED_BYTES && self.plugins.len() > 1)
+        {
+            let oldest = self.plugins.iter().min_by_key(|(_, (used, _))| *used);
+            let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else {
+                break;
+            };
+            if let Some((_, gone)) = self.plugins.remove(&oldest) {
+                self.bytes -= gone.code_bytes;
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Downloading packages without installing them, and without root.
+
+use crate::process;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The package with the source of the standard library.
+pub(super) const SOURCE: &str = "rust-web-src";
+
+const COMPILER: &str = "rustc-web";
+const C_LIBRARY: &str = "wasi-libc";
+
+/// Downloads what a compiler needs into `packages`. Where the system's package lists are missing or old, it takes lists of its
+/// own in `private`, which needs no root.
+pub(super) fn download(packages: &Path, private: &Path) -> Result<()> {
+    if download_with(&Lists::System, packages).is_ok() {
+        return Ok(());
+    }
+    eprintln!(
+        "xtask: the system's package lists don't do; fetching new ones for this download only"
+    );
+    let lists = Lists::private(private)?;
+    process::output(lists.apply("apt-get").arg("update"))?;
+    download_with(&lists, packages)
+}
+
+fn download_with(lists: &Lists<'_>, packages: &Path) -> Result<()> {
+    let development = lists.dependency(COMPILER, "libstd-rust-web-dev")?;
+    let library = lists.dependency(&development, "libstd-rust-web-1")?;
+    let llvm = lists
+        .dependency(&library, "libllvm")
+        .or_else(|_| lists.dependency(COMPILER, "libllvm"))?;
+    process::output(
+        lists
+            .apply("apt-get")
+            .arg("download")
+            .args([COMPILER, &development, &library, &llvm, SOURCE, C_LIBRARY])
+            .current_dir(packages),
+    )?;
+    Ok(())
+}
+
+enum Lists<'a> {
+    System,
+    Private(&'a Path),
+}
+
+impl<'a> Lists<'a> {
+    fn private(folder: &'a Path) -> Result<Self> {
+        fs::create_dir_all(folder.join("lists/partial"))?;
+        fs::create_dir_all(folder.join("cache/archives/partial"))?;
+        Ok(Self::Private(folder))
+    }
+
+    fn apply(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        // Root would hand the download to a user who can't write into our folder.
+        command
+            .env("LC_ALL", "C")
+            .args(["-q", "-o", "APT::Sandbox::User=root"]);
+        if let Self::Private(folder) = self {
+            command
+                .arg("-o")
+                .arg(format!(
+                    "Dir::State::Lists={}",
+                    folder.join("lists").display()
+                ))
+                .arg("-o")
+                .arg(format!("Dir::Cache={}", folder.join("cache").display()));
+        }
+        command
+    }
+
+    /// The first package that `package` depends on whose name begins like that.
+    fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
+        let output = process::output(self.apply("apt-cache").args(["depends", package]))?;
+        first_dependency(&output, prefix)
+            .with_context(|| format!("apt knows no package {prefix}… that {package} depends on"))
+    }
+}
+
+fn first_dependency(output: &str, prefix: &str) -> Option<String> {
+    output
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|name| name.starts_with(prefix))
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependency_is_found_by_how_it_begins() {
+        let output =
+            "libstd-rust-web-1.85\n  Depends: libc6\n  Depends: libllvm19\n  Suggests: libllvm20\n";
+        assert_eq!(
+            first_dependency(output, "libllvm"),
+            Some("libllvm19".to_owned())
+        );
+        assert_eq!(first_dependency(output, "libz3"), None);
+    }
+}
