@@ -87,6 +87,12 @@ impl Deliveries {
         self.idle().await;
     }
 
+    /// Whether nothing is being sent now.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.0.tracker.is_empty()
+    }
+
     /// Waits until nothing is being sent.
     pub async fn idle(&self) {
         self.0.tracker.close();

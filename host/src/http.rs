@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
 use crate::store::Host;
@@ -16,16 +15,19 @@ use crate::store::Host;
 /// The most webhooks that are read at once. Each may hold a body of some megabytes.
 const MAX_WEBHOOKS: usize = 256;
 
+/// Writes the figures in the text format of Prometheus.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct AppState {
     host: Arc<Host>,
     webhooks: Arc<Semaphore>,
-    metrics: Option<PrometheusHandle>,
+    metrics: Option<RenderMetrics>,
 }
 
 impl AppState {
-    pub(crate) fn new(host: Arc<Host>, metrics: Option<PrometheusHandle>) -> Self {
+    pub(crate) fn new(host: Arc<Host>, metrics: Option<RenderMetrics>) -> Self {
         Self {
             host,
             webhooks: Arc::new(Semaphore::new(MAX_WEBHOOKS)),

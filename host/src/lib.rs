@@ -1,4 +1,5 @@
 //! Nodepath hosts AI conversations.
+pub mod app;
 pub mod channel;
 pub mod cli;
 pub mod config;

@@ -100,6 +100,12 @@ impl Turns {
         self.0.tracker.wait().await;
     }
 
+    /// Whether no turn runs now.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.0.tracker.is_empty()
+    }
+
     /// Stops every turn that still runs and hands its conversation back.
     pub async fn stop(&self) {
         self.0.stop.cancel();

@@ -21,7 +21,7 @@ pub(super) async fn ready(State(state): State<AppState>) -> Result<&'static str,
 /// The figures, in the text format of Prometheus.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     match &state.metrics {
-        Some(metrics) => metrics.render().into_response(),
+        Some(metrics) => metrics().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -22,6 +22,8 @@ use crate::model::{Device, Timestamp};
 pub(super) enum Notice {
     Lock(LockEvent),
     Work(Work),
+    /// Something is due later that was not before.
+    DueChanged,
 }
 
 /// What becomes of a conversation when the group's operations have run.
@@ -178,6 +180,11 @@ impl Group {
 
     /// Writes back what has changed, claims what can be claimed, and answers what is to be told once it is committed.
     pub(super) async fn flush(mut self, conn: &mut SqliteConnection) -> Result<Vec<Notice>, Error> {
+        let sets_timer = self
+            .changes
+            .timers
+            .iter()
+            .any(|t| matches!(t, TimerWrite::Set { .. }));
         self.flush_turns(conn).await?;
         self.flush_kept(conn).await?;
         self.flush_marks(conn).await?;
@@ -188,7 +195,23 @@ impl Group {
         self.flush_alerts(conn).await?;
         self.flush_rows(conn).await?;
         self.notices.append(&mut self.after_claims);
+        if sets_timer || self.waits() {
+            self.notices.push(Notice::DueChanged);
+        }
         Ok(self.notices)
+    }
+
+    /// Whether a conversation or a part waits for its time.
+    fn waits(&self) -> bool {
+        let part_waits = |p: &PartRow| p.next_at.is_some();
+        self.rows.values().any(|e| e.row.state.0 == State::Waiting)
+            || self.changes.new_parts.iter().any(part_waits)
+            || self
+                .changes
+                .touched_parts
+                .iter()
+                .filter_map(|id| self.parts.get(id))
+                .any(part_waits)
     }
 
     async fn flush_marks(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::accept::{Accept, Accepted};
@@ -48,6 +48,7 @@ pub struct Host {
     store: Store,
     ops: mpsc::Sender<Op>,
     stopping: Arc<Stopping>,
+    due_changed: Arc<Notify>,
     writer: JoinHandle<()>,
     recovered: Recovered,
     /// An OS lock on a file beside the database. The kernel frees it when the process ends, however it ends.
@@ -86,11 +87,13 @@ impl Host {
         let (ops, queue) = mpsc::channel(WRITER_QUEUE);
         let (work, todo) = mpsc::unbounded_channel();
         let stopping = Arc::new(Stopping::default());
+        let due_changed = Arc::new(Notify::new());
         let writer = Writer::connect(
             &connect_options(path),
             store.clock.clone(),
             work,
             stopping.clone(),
+            due_changed.clone(),
         )
         .await?;
         let writer = tokio::spawn(writer.run(queue));
@@ -99,6 +102,7 @@ impl Host {
                 store,
                 ops,
                 stopping,
+                due_changed,
                 writer,
                 recovered,
                 _process_lock: process_lock,
@@ -154,6 +158,12 @@ impl Host {
         let (reply, answer) = oneshot::channel();
         self.ops.send(Op::Due(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Answers when a commit has set something to be due later, so that whoever waits asks again. A commit that came before
+    /// the call counts.
+    pub async fn due_changed(&self) {
+        self.due_changed.notified().await;
     }
 
     /// From now on nothing is claimed: what would be waits for the next start instead.

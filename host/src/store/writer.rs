@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Error;
 use super::accept::{Accept, Accepted};
@@ -74,6 +74,7 @@ pub(super) struct Writer {
     clock: Clock,
     work: mpsc::UnboundedSender<Work>,
     stopping: Arc<Stopping>,
+    due_changed: Arc<Notify>,
 }
 
 impl Writer {
@@ -82,6 +83,7 @@ impl Writer {
         clock: Clock,
         work: mpsc::UnboundedSender<Work>,
         stopping: Arc<Stopping>,
+        due_changed: Arc<Notify>,
     ) -> Result<Self, Error> {
         Ok(Self {
             conn: options.connect().await?,
@@ -89,6 +91,7 @@ impl Writer {
             clock,
             work,
             stopping,
+            due_changed,
         })
     }
 
@@ -134,6 +137,7 @@ impl Writer {
         for notice in notices {
             match notice {
                 Notice::Lock(event) => observe::lock(&event),
+                Notice::DueChanged => self.due_changed.notify_one(),
                 // Nobody takes work any more once the host stops; the next start finds it in the rows.
                 Notice::Work(work) => drop(self.work.send(work)),
             }

@@ -6,6 +6,7 @@
 mod author;
 mod cargo_component;
 mod demo;
+mod files;
 mod layout;
 mod lock;
 mod oracles;
@@ -27,7 +28,7 @@ cargo xtask setup                       only install what the other commands wou
 
 NODEPATH_WASM_TOOLCHAIN=active|debian|rustup says where the compiler for plugins comes from: it is the active toolchain
 with its wasm32-wasip1 target, a private one made of Debian's packages, or the active one after `rustup target add`.
-Without it, the first that works here is taken, and rustup only where there is no apt-get.";
+Without it, the first that works here is taken, and rustup on anything but Debian.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -12,10 +12,9 @@ mod apt;
 use super::{Active, TARGET, WasmToolchain};
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::{process, progress};
+use crate::{files, process, progress};
 use anyhow::{Context, Result};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -39,8 +38,11 @@ export LD_LIBRARY_PATH
 exec "$root/bin/rustc.real" --sysroot "$root" "$@"
 "#;
 
+/// Its derivatives have apt-get too, but not these packages.
 pub(super) fn is_here() -> bool {
-    process::find("apt-get").is_some() && process::find("dpkg-deb").is_some()
+    let is_debian = fs::read_to_string("/etc/os-release")
+        .is_ok_and(|release| release.lines().any(|line| line == "ID=debian"));
+    is_debian && process::find("apt-get").is_some() && process::find("dpkg-deb").is_some()
 }
 
 pub(super) fn set_up(layout: &Layout, active: &Active) -> Result<WasmToolchain> {
@@ -171,8 +173,7 @@ impl Work {
         fs::rename(self.root.join("usr/bin/rustc"), bin.join("rustc.real"))?;
         let multiarch = active.host.replace("-unknown-", "-");
         let wrapper = bin.join("rustc");
-        fs::write(&wrapper, RUSTC_WRAPPER.replace("MULTIARCH", &multiarch))?;
-        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
+        files::write_script(&wrapper, &RUSTC_WRAPPER.replace("MULTIARCH", &multiarch))?;
         link_to_active(&self.toolchain, active)
     }
 
@@ -250,18 +251,8 @@ impl Work {
 fn link_to_active(toolchain: &Path, active: &Active) -> Result<()> {
     let rustlib = toolchain.join("lib/rustlib").join(&active.host);
     fs::create_dir_all(&rustlib)?;
-    link(&active.linkers(), &rustlib.join("bin"))?;
-    link(&active.cargo(), &toolchain.join("bin/cargo"))
-}
-
-fn link(to: &Path, at: &Path) -> Result<()> {
-    if fs::read_link(at).is_ok_and(|old| old == to) {
-        return Ok(());
-    }
-    if at.symlink_metadata().is_ok() {
-        fs::remove_file(at)?;
-    }
-    symlink(to, at).with_context(|| format!("could not link {}", at.display()))
+    files::link(&active.linkers(), &rustlib.join("bin"))?;
+    files::link(&active.cargo(), &toolchain.join("bin/cargo"))
 }
 
 /// A convenience for people at the prompt; nothing here depends on it.

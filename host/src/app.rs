@@ -1,0 +1,263 @@
+//! The composition root: puts the parts together, runs the loops, and stops them in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::channel;
+use crate::config::Config;
+use crate::delivery::Deliveries;
+pub use crate::http::RenderMetrics;
+use crate::http::{self, AppState};
+use crate::model::Clock;
+use crate::plugin::{Compiler, Runtime, Settings};
+use crate::store::{Host, Retention, Work};
+use crate::turn::Turns;
+
+/// How often old rows are looked for. They are counted in days.
+const RETENTION_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How long requests to providers that are under way may still take once the deadline of a stop has passed. What is cut off
+/// then is in doubt at the next start.
+const LAST_SENDS: Duration = Duration::from_secs(5);
+
+/// A host, ready to run.
+pub struct App {
+    host: Arc<Host>,
+    work: UnboundedReceiver<Work>,
+    turns: Turns,
+    deliveries: Deliveries,
+    metrics: Option<RenderMetrics>,
+    due_poll: Duration,
+    stop_deadline: Duration,
+    retention: Retention,
+}
+
+impl App {
+    /// Opens everything that a host needs. `compiler` is how plugins are compiled: by this executable, called with
+    /// `compile-plugin`, or by this very process.
+    ///
+    /// # Errors
+    /// If the data directory, the database, the key or the plugin runtime can't be opened; the text says what to do.
+    pub async fn open(
+        config: &Config,
+        clock: Clock,
+        compiler: Compiler,
+        metrics: Option<RenderMetrics>,
+    ) -> anyhow::Result<Self> {
+        let sealer = config.sealer()?;
+        let cache_key = config.cache_key()?;
+        let (host, work) = Host::open(&config.database_path(), clock, sealer).await?;
+        let recovered = host.recovered();
+        if recovered.turns > 0 || recovered.unknown_parts > 0 {
+            tracing::warn!(
+                turns = recovered.turns,
+                unknown_parts = recovered.unknown_parts,
+                "app: the last host ended in the middle; its turns run again, and parts that it was sending are in doubt"
+            );
+        }
+        let mut settings = Settings::new(config.cache_dir(), cache_key, compiler);
+        settings.workers = config.workers;
+        settings.max_instances = config.max_instances;
+        let runtime = Runtime::new(settings).context("the plugin runtime can't start")?;
+        let host = Arc::new(host);
+        let deliveries = Deliveries::new(host.clone(), channel::http_client()?);
+        let turns = Turns::new(host.clone(), runtime, deliveries.clone());
+        Ok(Self {
+            host,
+            work,
+            turns,
+            deliveries,
+            metrics,
+            due_poll: config.due_poll,
+            stop_deadline: config.stop_deadline,
+            retention: config.retention,
+        })
+    }
+
+    /// The store, for whoever sets the host up before it runs.
+    #[must_use]
+    pub fn host(&self) -> Arc<Host> {
+        self.host.clone()
+    }
+
+    /// Runs until `shutdown` comes, then stops: takes no more webhooks, lets turns and deliveries end within the deadline,
+    /// and hands back what has not ended. Nothing is lost by a stop, nor by being killed instead.
+    ///
+    /// # Errors
+    /// If a listener fails.
+    pub async fn run(
+        mut self,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> anyhow::Result<()> {
+        let (stop, loops, servers) = (
+            CancellationToken::new(),
+            TaskTracker::new(),
+            TaskTracker::new(),
+        );
+        let state = AppState::new(self.host.clone(), self.metrics.take());
+        if let Some(admin) = admin {
+            spawn_server(&servers, admin, http::admin(state.clone()), &stop);
+        }
+        spawn_server(&servers, listener, http::public(state), &stop);
+        loops.spawn(due_loop(self.host.clone(), self.due_poll, stop.clone()));
+        loops.spawn(retention_loop(
+            self.host.clone(),
+            self.retention,
+            stop.clone(),
+        ));
+        loops.close();
+        servers.close();
+
+        self.dispatch_until(shutdown).await;
+        tracing::info!("app: stopping; nothing more is taken");
+        self.host.drain();
+        stop.cancel();
+        let (turns, deliveries) = (self.turns.clone(), self.deliveries.clone());
+        let idle = async {
+            servers.wait().await;
+            loops.wait().await;
+        };
+        let deadline = tokio::time::Instant::now() + self.stop_deadline;
+        let ended = tokio::time::timeout_at(deadline, async {
+            self.dispatch_until(idle).await;
+            self.finish_work(&turns, &deliveries).await;
+        });
+        if ended.await.is_err() {
+            self.hand_back(&turns, &deliveries).await;
+        }
+        drop((turns, deliveries));
+        self.close().await;
+        tracing::info!("app: stopped");
+        Ok(())
+    }
+
+    /// Hands on what the commits decide, until `end` comes.
+    async fn dispatch_until(&mut self, end: impl Future<Output = ()>) {
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                work = self.work.recv() => match work {
+                    Some(work) => dispatch(&self.turns, &self.deliveries, work),
+                    None => return,
+                },
+                () = &mut end => return,
+            }
+        }
+    }
+
+    /// Goes on until nothing runs, nothing is sent, and nothing is left to hand on. Whoever commits puts its work here before
+    /// it ends, and nobody else takes it out, so the three together mean the end.
+    async fn finish_work(&mut self, turns: &Turns, deliveries: &Deliveries) {
+        loop {
+            self.dispatch_until(async {
+                turns.idle().await;
+                deliveries.idle().await;
+            })
+            .await;
+            if self.work.is_empty() && turns.is_idle() && deliveries.is_idle() {
+                return;
+            }
+        }
+    }
+
+    /// The deadline has passed: turns go back to wait for the next start, and no further part goes out.
+    async fn hand_back(&mut self, turns: &Turns, deliveries: &Deliveries) {
+        tracing::warn!("app: the deadline of the stop has passed; what still runs is handed back");
+        self.host.halt();
+        let stopped = tokio::time::timeout(
+            LAST_SENDS,
+            self.dispatch_until(async {
+                tokio::join!(turns.stop(), deliveries.stop());
+            }),
+        );
+        if stopped.await.is_err() {
+            tracing::warn!(
+                "app: a provider has not answered; that part is in doubt at the next start"
+            );
+        }
+    }
+
+    async fn close(self) {
+        let Self {
+            host,
+            turns,
+            deliveries,
+            ..
+        } = self;
+        drop((turns, deliveries));
+        match Arc::try_unwrap(host) {
+            Ok(host) => host.close().await,
+            // A request to a provider was cut off and still holds it; the end of the process frees everything.
+            Err(_) => tracing::warn!(
+                "app: the store is still in use and is closed by the end of the process"
+            ),
+        }
+    }
+}
+
+fn dispatch(turns: &Turns, deliveries: &Deliveries, work: Work) {
+    match work {
+        Work::Run(claim) => turns.start(*claim),
+        Work::Cancel {
+            conversation,
+            epoch,
+        } => turns.cancel(&conversation, epoch),
+        Work::Send(part) => deliveries.start(*part),
+    }
+}
+
+fn spawn_server(
+    servers: &TaskTracker,
+    listener: TcpListener,
+    router: axum::Router,
+    stop: &CancellationToken,
+) {
+    let server =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    servers.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "app: a listener failed");
+        }
+    });
+}
+
+/// Does what is due, when it is due. The poll finds what other processes have changed.
+async fn due_loop(host: Arc<Host>, poll: Duration, stop: CancellationToken) {
+    loop {
+        let now = host.clock().now();
+        let pause = match host.run_due().await {
+            Ok(next) => next.map_or(poll, |at| at.since(now).min(poll)),
+            Err(error) => {
+                tracing::error!(%error, "app: what is due can't be looked up");
+                poll
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = host.due_changed() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn retention_loop(host: Arc<Host>, keep: Retention, stop: CancellationToken) {
+    loop {
+        match host.forget(keep).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "app: old rows were deleted"),
+            Err(error) => tracing::error!(%error, "app: old rows can't be deleted"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETENTION_EVERY) => {}
+        }
+    }
+}
