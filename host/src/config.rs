@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod seal_key;
 mod show;
+mod size;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,6 +23,7 @@ use crate::telemetry;
 
 pub use duration::{format_duration, parse_duration};
 pub use load::{Inputs, Loaded, Origin};
+pub use size::{format_size, parse_size};
 
 /// Names in the environment that begin with `NODEPATH_` and are no keys: the file's own name, and what the project's
 /// build and test tools read.
@@ -54,23 +56,14 @@ pub struct Config {
     pub workers: usize,
     /// Instances of plugins that can be alive at once.
     pub max_instances: u32,
-    /// How many turns run at once.
-    pub turns: Turns,
+    /// Memory of all instances of plugins together, in bytes.
+    pub max_memory_bytes: u64,
     /// How often the store is asked for what is due.
     pub due_poll: Duration,
     /// How long a stop waits for what is under way.
     pub stop_deadline: Duration,
     /// How long settled rows are kept.
     pub retention: Retention,
-}
-
-/// How many turns run at once; those above wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turns {
-    /// All tenants together.
-    pub max_running: usize,
-    /// One tenant.
-    pub max_per_tenant: usize,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -86,11 +79,8 @@ impl Default for Config {
             seal_key: None,
             seal_key_file: None,
             workers: available_parallelism().map_or(1, usize::from),
-            max_instances: 128,
-            turns: Turns {
-                max_running: 112,
-                max_per_tenant: 32,
-            },
+            max_instances: 256,
+            max_memory_bytes: 2 << 30,
             due_poll: Duration::from_millis(250),
             stop_deadline: Duration::from_secs(25),
             retention: Retention {
@@ -131,13 +121,6 @@ impl Config {
             found.push(format!(
                 "admin_listen and listen are both {}: health and metrics must not stand beside webhooks, give them a port of their own",
                 self.listen
-            ));
-        }
-        let instances = usize::try_from(self.max_instances).unwrap_or(usize::MAX);
-        if self.turns.max_running >= instances {
-            found.push(format!(
-                "turns.max_running is {} and max_instances {instances}: leave at least one instance for checks of plugins, so that turns never find the pool empty",
-                self.turns.max_running
             ));
         }
         if self.retention.settled < Retention::DEDUPE {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::{Config, format_duration, parse_duration};
+use super::{Config, format_duration, format_size, parse_duration, parse_size};
 use crate::model::Secret;
 use crate::model::secret::Sealer;
 use crate::telemetry::{Format, check_filter};
@@ -106,21 +106,15 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "max_instances",
-        help: "Instances of plugins alive at once. Each may use its device's memory budget, 64 MiB unless set.",
+        help: "Plugins at work at once; a tenant may have half, the rest wait. One that waits for the store holds no thread.",
         set: |c, v| put(&mut c.max_instances, number(v, 2, 10_000)),
         show: |c| shown_number(c.max_instances),
     },
     Key {
-        name: "turns.max_running",
-        help: "Turns at once; those above wait. Below max_instances, so that none finds the pool empty.",
-        set: |c, v| put(&mut c.turns.max_running, number(v, 1, 10_000)),
-        show: |c| shown_number(c.turns.max_running),
-    },
-    Key {
-        name: "turns.max_per_tenant",
-        help: "Turns of one tenant at once. A part of max_running, so that one tenant's slow plugin leaves room for the others.",
-        set: |c, v| put(&mut c.turns.max_per_tenant, number(v, 1, 10_000)),
-        show: |c| shown_number(c.turns.max_per_tenant),
+        name: "max_memory",
+        help: "Memory of all plugins at work together. What a small machine can spare beside the host itself.",
+        set: |c, v| put(&mut c.max_memory_bytes, size(v, 64 << 20)),
+        show: |c| shown(format_size(c.max_memory_bytes)),
     },
     Key {
         name: "due_poll",
@@ -214,6 +208,20 @@ fn duration(v: &Value, least: Duration, most: Duration) -> Result<Duration, Stri
         "it is {text}: choose between {} and {}",
         format_duration(least),
         format_duration(most)
+    ))
+}
+
+fn size(v: &Value, least: u64) -> Result<u64, String> {
+    let Some(text) = v.as_str() else {
+        return Err(format!("it is {}: write a size like \"512MiB\"", a_type(v)));
+    };
+    let bytes = parse_size(text)?;
+    if bytes >= least {
+        return Ok(bytes);
+    }
+    Err(format!(
+        "it is {text}: give at least {}",
+        format_size(least)
     ))
 }
 

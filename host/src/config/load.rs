@@ -249,24 +249,24 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_together() {
-        let file = "listen = \"localhost\"\nworkers = \"many\"\nlogfile = \"x\"\n[retention]\nsettled = \"7d\"\n[turns]\nmax = 1\n";
+        let file = "listen = \"localhost\"\nworkers = \"many\"\nlogfile = \"x\"\n[retention]\nsettled = \"7d\"\n[log]\nlevel = 1\n";
         let env = [
             ("NODEPATH_STOP_DEADLINE", "30"),
             ("NODEPATH_LOG_FILE", "x"),
-            ("NODEPATH_MAX_INSTANCES", "64"),
+            ("NODEPATH_MAX_MEMORY", "64MB"),
         ];
         let error = load(file, &env).unwrap_err();
         insta::assert_snapshot!(error, @r#"
-        the configuration has 9 problems:
+        the configuration has 8 problems:
           - listen (from nodepath.toml): "localhost" is not an address: write one like 127.0.0.1:8080 or [::1]:8080
+          - log.level in nodepath.toml is no key of this program
           - logfile in nodepath.toml is no key of this program
-          - turns.max in nodepath.toml is no key of this program
           - workers (from nodepath.toml): it must be a whole number from 1 to 1024
           - stop_deadline (from NODEPATH_STOP_DEADLINE): "30" is not a length of time: write one like 250ms, 30s, 5m, 2h or 30d
           - NODEPATH_LOG_FILE in the environment is no key of this program
-          - turns.max_running is 112 and max_instances 64: leave at least one instance for checks of plugins, so that turns never find the pool empty
+          - max_memory (from NODEPATH_MAX_MEMORY): "64MB" is not a size: write one like 512KiB, 64MiB or 2GiB
           - retention.settled is 7d: keep at least 8d, since WhatsApp repeats a webhook for 7 days and an id that was forgotten is answered twice
-          - the keys are data_dir, database, listen, admin_listen, log.file, log.filter, log.format, seal_key, seal_key_file, workers, max_instances, turns.max_running, turns.max_per_tenant, due_poll, stop_deadline, retention.settled, retention.dead; in the environment, log.file is NODEPATH_LOG__FILE
+        The keys are data_dir, database, listen, admin_listen, log.file, log.filter, log.format, seal_key, seal_key_file, workers, max_instances, max_memory, due_poll, stop_deadline, retention.settled, retention.dead; in the environment, log.file is NODEPATH_LOG__FILE.
         "#);
     }
 

@@ -121,14 +121,17 @@ mod tests {
         # Threads that run plugins. One for each core: a plugin that computes holds one.
         workers = 2  # NODEPATH_WORKERS
 
-        # Instances of plugins alive at once. Each may use its device's memory budget, 64 MiB unless set.
-        max_instances = 128  # default
+        # Plugins at work at once; a tenant may have half, the rest wait. One that waits for the store holds no thread.
+        max_instances = 256  # default
+
+        # Memory of all plugins at work together. What a small machine can spare beside the host itself.
+        max_memory = "2GiB"  # default
 
         # How often the store is asked for what is due: how late a timer or a change by the command line may be noticed.
         due_poll = "250ms"  # default
 
-        # How long a stop waits for turns and sends. The longest turn there is unless set; Kubernetes kills after as much.
-        stop_deadline = "30s"  # default
+        # How long a stop waits for turns and sends. Below the 30s after which Kubernetes kills; what is not done by then runs again.
+        stop_deadline = "25s"  # default
 
         [log]
 
@@ -140,14 +143,6 @@ mod tests {
 
         # The console's format, text or json. text, because a person starts the first host.
         format = "text"  # default
-
-        [turns]
-
-        # Turns at once; those above wait. Below max_instances, so that none finds the pool empty.
-        max_running = 112  # default
-
-        # Turns of one tenant at once. A part of max_running, so that one tenant's slow plugin leaves room for the others.
-        max_per_tenant = 32  # default
 
         [retention]
 
