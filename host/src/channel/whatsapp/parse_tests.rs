@@ -1,4 +1,4 @@
-//! Every shape of webhook in `tests/fixtures/whatsapp`, whole and damaged.
+//! Every shape of webhook in `tests/fixtures/whatsapp`, whole and damaged. The shapes are Meta's, the values are invented.
 
 use serde_json::{Value, json};
 
@@ -209,7 +209,7 @@ fn a_body_that_is_none_of_metas_is_an_error() {
 #[test]
 fn a_body_that_was_cut_off_is_an_error() {
     for (name, body) in FIXTURES {
-        for end in 0..body.trim_end().len() {
+        for end in (0..body.trim_end().len()).step_by(7) {
             let cut = body.as_bytes().get(..end).unwrap();
             assert!(parse(NUMBER, cut).is_err(), "{name} cut at {end}");
         }
@@ -304,19 +304,22 @@ fn envelope(entries: Vec<Vec<Value>>) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Asserts that the sibling came through, and that what stood beside it became something too.
-fn assert_sibling(body: &[u8], neighbours: usize, damage: &str) {
+/// Asserts that each sibling came through, and that what stood beside them became something too.
+fn assert_siblings(body: &[u8], siblings: usize, damage: &str) {
     let events = parse(NUMBER, body).unwrap();
-    let survived = events.iter().any(|event| match event {
-        Event::Message(message) => {
-            message.provider_id == "wamid.sibling"
-                && message.prospect_name.as_deref() == Some("Siti")
-                && message.content == Content::text("I am still here")
-        }
-        _ => false,
-    });
-    assert!(survived, "{damage}: {events:?}");
-    assert!(events.len() > neighbours, "{damage}: {events:?}");
+    let survived = events
+        .iter()
+        .filter(|event| match event {
+            Event::Message(message) => {
+                message.provider_id == "wamid.sibling"
+                    && message.prospect_name.as_deref() == Some("Siti")
+                    && message.content == Content::text("I am still here")
+            }
+            _ => false,
+        })
+        .count();
+    assert_eq!(survived, siblings, "{damage}: {events:?}");
+    assert!(events.len() > siblings, "{damage}: {events:?}");
 }
 
 #[test]
@@ -325,12 +328,9 @@ fn a_damaged_change_takes_no_other_with_it() {
         let fixture: Value = serde_json::from_str(body).unwrap();
         let change = fixture.pointer("/entry/0/changes/0").unwrap();
         for (damage, change) in damaged(change) {
-            let damage = format!("{name}: {damage}");
             let healthy = change_with(vec![sibling()]);
-            let same_entry = envelope(vec![vec![change.clone(), healthy.clone()]]);
-            assert_sibling(&same_entry, 1, &damage);
-            let other_entry = envelope(vec![vec![change], vec![healthy]]);
-            assert_sibling(&other_entry, 1, &damage);
+            let body = envelope(vec![vec![change, healthy.clone()], vec![healthy]]);
+            assert_siblings(&body, 2, &format!("{name}: {damage}"));
         }
     }
 }
@@ -344,7 +344,7 @@ fn a_damaged_message_takes_no_other_with_it() {
         };
         for (damage, message) in damaged(message) {
             let body = envelope(vec![vec![change_with(vec![message, sibling()])]]);
-            assert_sibling(&body, 1, &format!("{name}: {damage}"));
+            assert_siblings(&body, 1, &format!("{name}: {damage}"));
         }
     }
 }

@@ -278,6 +278,7 @@ async fn a_gate_holds_messages_until_it_is_opened() {
     let held = part(PROSPECT, text("hello"));
     let send = channel::send(&client, &credentials, &held, NOW);
     let open = async {
+        provider.wait_for_arrivals(1).await;
         assert!(provider.requests().is_empty());
         provider.release();
         provider.sent().await
