@@ -9,7 +9,7 @@ async fn a_text_is_answered_once_and_the_lock_is_held_until_the_reply_is_sent() 
     let host = Setup::plugin("echo").start().await;
     host.provider.hold();
     host.receives(whatsapp_text("wamid.1", "hello")).await;
-    host.provider.wait_for_requests(1).await;
+    host.provider.wait_for_arrivals(1).await;
     // S1, S8: the lock is on the way of the message, and visible while it is held.
     let locks = host.store.session_locks().await.unwrap();
     assert_eq!(
@@ -44,7 +44,7 @@ async fn under_skip_a_second_message_meets_the_lock() {
         .await;
     host.provider.hold();
     host.receives(whatsapp_text("wamid.1", "one")).await;
-    host.provider.wait_for_requests(1).await;
+    host.provider.wait_for_arrivals(1).await;
     assert_eq!(
         host.receives(whatsapp_text("wamid.2", "two")).await["skipped"],
         1

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Who writes in the tests.
-pub const PROSPECT: &str = "6281234567890";
+pub(crate) const PROSPECT: &str = "6281234567890";
 
 /// How long a test waits for something that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SEAL_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// How a test wants its host.
-pub struct Setup {
+pub(crate) struct Setup {
     plugin: &'static str,
     plugin_config: String,
     settings: DeviceSettings,
@@ -40,7 +40,7 @@ pub struct Setup {
 
 impl Setup {
     /// A host whose device is answered by this plugin.
-    pub fn plugin(name: &'static str) -> Self {
+    pub(crate) fn plugin(name: &'static str) -> Self {
         Self {
             plugin: name,
             plugin_config: "{}".to_owned(),
@@ -50,47 +50,47 @@ impl Setup {
         }
     }
 
-    pub fn settings(self, change: impl FnOnce(&mut DeviceSettings)) -> Self {
+    pub(crate) fn settings(self, change: impl FnOnce(&mut DeviceSettings)) -> Self {
         let mut settings = self.settings;
         change(&mut settings);
         Self { settings, ..self }
     }
 
-    pub fn plugin_config(self, json: impl Into<String>) -> Self {
+    pub(crate) fn plugin_config(self, json: impl Into<String>) -> Self {
         Self {
             plugin_config: json.into(),
             ..self
         }
     }
 
-    pub fn max_pending(self, max_pending: u32) -> Self {
+    pub(crate) fn max_pending(self, max_pending: u32) -> Self {
         Self {
             max_pending,
             ..self
         }
     }
 
-    pub fn stop_deadline(self, stop_deadline: Duration) -> Self {
+    pub(crate) fn stop_deadline(self, stop_deadline: Duration) -> Self {
         Self {
             stop_deadline,
             ..self
         }
     }
 
-    pub async fn start(self) -> TestHost {
+    pub(crate) async fn start(self) -> TestHost {
         TestHost::start(self).await
     }
 }
 
 /// A running host.
-pub struct TestHost {
-    pub url: String,
-    pub admin_url: String,
-    pub store: Store,
-    pub provider: FakeWhatsApp,
-    pub client: reqwest::Client,
-    pub tenant: TenantId,
-    pub device: DeviceId,
+pub(crate) struct TestHost {
+    pub(crate) url: String,
+    pub(crate) admin_url: String,
+    pub(crate) store: Store,
+    pub(crate) provider: FakeWhatsApp,
+    pub(crate) client: reqwest::Client,
+    pub(crate) tenant: TenantId,
+    pub(crate) device: DeviceId,
     config: Config,
     dir: Arc<tempfile::TempDir>,
     running: Option<(oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>)>,
@@ -154,7 +154,7 @@ impl TestHost {
     }
 
     /// Delivers a webhook, signed, and expects that it is taken.
-    pub async fn receives(&self, webhook: Webhook) -> serde_json::Value {
+    pub(crate) async fn receives(&self, webhook: Webhook) -> serde_json::Value {
         let response = self.posts(&webhook).await;
         let (status, body) = (response.status(), response.text().await.unwrap());
         assert_eq!(status, StatusCode::OK, "{body}");
@@ -162,13 +162,17 @@ impl TestHost {
     }
 
     /// Delivers a webhook, signed.
-    pub async fn posts(&self, webhook: &Webhook) -> reqwest::Response {
+    pub(crate) async fn posts(&self, webhook: &Webhook) -> reqwest::Response {
         let (body, signature) = webhook.signed(&Secret::new(FakeWhatsApp::APP_SECRET));
         self.posts_raw(body, Some(&signature)).await
     }
 
     /// Delivers bytes.
-    pub async fn posts_raw(&self, body: Vec<u8>, signature: Option<&str>) -> reqwest::Response {
+    pub(crate) async fn posts_raw(
+        &self,
+        body: Vec<u8>,
+        signature: Option<&str>,
+    ) -> reqwest::Response {
         let url = format!("{}/webhooks/{}", self.url, self.device);
         let mut request = self.client.post(url).body(body);
         if let Some(signature) = signature {
@@ -178,7 +182,7 @@ impl TestHost {
     }
 
     /// Waits until the conversation with [`PROSPECT`] is as wanted. The store has no events, so it is asked again and again.
-    pub async fn until(
+    pub(crate) async fn until(
         &self,
         what: &str,
         wanted: impl Fn(&ConversationDetail) -> bool,
@@ -201,20 +205,20 @@ impl TestHost {
     }
 
     /// Waits until the lock of the conversation with [`PROSPECT`] is free and nothing waits.
-    pub async fn until_idle(&self) -> ConversationDetail {
+    pub(crate) async fn until_idle(&self) -> ConversationDetail {
         self.until("idle", |c| c.summary.state == "idle").await
     }
 
-    pub fn conversation(&self) -> ConversationId {
+    pub(crate) fn conversation(&self) -> ConversationId {
         ConversationId::of(&self.device, &ProspectId::from_trusted(PROSPECT))
     }
 
-    pub async fn locks(&self) -> usize {
+    pub(crate) async fn locks(&self) -> usize {
         self.store.session_locks().await.unwrap().len()
     }
 
     /// Stops the host and checks what must hold in every database that a host has left.
-    pub async fn stop(mut self) -> Stopped {
+    pub(crate) async fn stop(mut self) -> Stopped {
         let (stop, task) = self.running.take().unwrap();
         stop.send(()).ok();
         task.await.unwrap().unwrap();
@@ -256,7 +260,7 @@ impl Drop for TestHost {
 }
 
 /// What a stopped host has left.
-pub struct Stopped {
+pub(crate) struct Stopped {
     config: Config,
     dir: Arc<tempfile::TempDir>,
     tenant: TenantId,
@@ -265,7 +269,7 @@ pub struct Stopped {
 
 impl Stopped {
     /// Starts a host on the same database; `provider` is the one that its device speaks to.
-    pub async fn restart(self, provider: FakeWhatsApp) -> TestHost {
+    pub(crate) async fn restart(self, provider: FakeWhatsApp) -> TestHost {
         let app = open(&self.config).await;
         TestHost::run(
             app,
@@ -280,16 +284,16 @@ impl Stopped {
 }
 
 /// A webhook with one text of [`PROSPECT`].
-pub fn whatsapp_text(id: &str, text: &str) -> Webhook {
+pub(crate) fn whatsapp_text(id: &str, text: &str) -> Webhook {
     Webhook::new().text(PROSPECT, id, text, now())
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Clock::System.now()
 }
 
 /// Registers a plugin of this project.
-pub async fn register(host: &Host, tenant: &TenantId, name: &str) -> Digest {
+pub(crate) async fn register(host: &Host, tenant: &TenantId, name: &str) -> Digest {
     let path = component(name);
     let Ok(component) = std::fs::read(&path) else {
         panic!(
@@ -311,7 +315,7 @@ pub async fn register(host: &Host, tenant: &TenantId, name: &str) -> Digest {
     digest
 }
 
-pub fn component(name: &str) -> PathBuf {
+pub(crate) fn component(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../plugins/target/components/{name}.wasm"))
 }
 
