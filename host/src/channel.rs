@@ -14,6 +14,7 @@ use crate::model::delivery::{ChannelLimits, PartKind, Presence};
 use crate::model::{ChannelKind, Credentials, Delivery, Event, Part, ProspectId, Timestamp};
 
 mod client;
+mod credentials;
 mod generic;
 mod json;
 mod retry;
@@ -21,6 +22,7 @@ mod split;
 mod whatsapp;
 
 pub use client::{Error, http_client};
+pub use credentials::{BadCredentials, check_credentials};
 pub use generic::signature::sign as sign_standard_webhook;
 pub use retry::retry;
 pub use whatsapp::sign as sign_whatsapp;

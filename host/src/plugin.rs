@@ -18,6 +18,7 @@ mod grant;
 mod guest;
 mod host;
 mod limits;
+mod lru;
 mod meter;
 mod overlay;
 mod prescan;

@@ -78,7 +78,7 @@ use crate::model::delivery::ChannelLimits;
 
 pub(super) mod parse;
 pub(super) mod send;
-pub mod signature;
+pub(super) mod signature;
 
 /// The specification advises payloads of at most 20 kB: 4,096 characters of four bytes each are 16 kB. The others keep a
 /// receiver's work bounded.

@@ -19,6 +19,9 @@ mod errors;
 pub(super) mod parse;
 pub(super) mod send;
 
+#[cfg(test)]
+pub(super) mod parse_tests;
+
 /// "Messages" of the Cloud API reference; free-form messages may be sent for 24 hours after the prospect's last one.
 pub(super) const LIMITS: ChannelLimits = ChannelLimits {
     text_chars: 4_096,

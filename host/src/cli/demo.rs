@@ -5,3 +5,6 @@ pub mod provider;
 pub mod receiver;
 mod stage;
 pub mod webhooks;
+
+#[cfg(test)]
+mod tests;

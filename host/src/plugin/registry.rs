@@ -1,6 +1,5 @@
 //! The components that are ready to run: in memory, else compiled in a file, else compiled now.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Engine;
@@ -11,6 +10,7 @@ use super::cache::Cache;
 use super::compile::{Compiler, Compiling};
 use super::guest::{self, Guest};
 use super::limits::{LOADED_BYTES, LOADED_COMPONENTS};
+use super::lru::Lru;
 use super::{Error, world};
 use crate::model::Digest;
 
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Plugin {
 pub(super) struct Registry {
     shelf: Arc<Shelf>,
     compiling: Compiling,
-    loaded: Mutex<Loaded>,
+    loaded: Mutex<Lru<Digest, Plugin>>,
 }
 
 /// What loading from a file needs, on whichever thread it blocks.
@@ -69,7 +69,7 @@ impl Registry {
                 cache,
             }),
             compiling: Compiling::new(compiler),
-            loaded: Mutex::default(),
+            loaded: Mutex::new(Lru::new(LOADED_BYTES, LOADED_COMPONENTS)),
         })
     }
 
@@ -95,7 +95,7 @@ impl Registry {
         let code = self.compile(digest, component).await?;
         let (shelf, of) = (Arc::clone(&self.shelf), digest.clone());
         let plugin = blocking(move || shelf.keep(&of, &code)).await?;
-        self.loaded().put(plugin.clone());
+        self.remember(&plugin);
         Ok(plugin)
     }
 
@@ -113,12 +113,17 @@ impl Registry {
         let (shelf, of) = (Arc::clone(&self.shelf), digest.clone());
         let plugin = blocking(move || shelf.load(&of)).await?;
         if let Some(plugin) = &plugin {
-            self.loaded().put(plugin.clone());
+            self.remember(plugin);
         }
         Ok(plugin)
     }
 
-    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+    fn remember(&self, plugin: &Plugin) {
+        let (digest, bytes) = (plugin.digest.clone(), plugin.code_bytes);
+        self.loaded().put(digest, plugin.clone(), bytes);
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Lru<Digest, Plugin>> {
         // A panic between two writes would leave a count that is a little wrong, which only makes the shelf larger or smaller.
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,44 +172,5 @@ pub(super) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(_) => Err(Error::Thread(std::io::Error::other("it panicked"))),
-    }
-}
-
-/// What is kept in memory: what was used last, up to a number of bytes. Turns that run hold what they use in any case.
-#[derive(Default)]
-struct Loaded {
-    plugins: HashMap<Digest, (u64, Plugin)>,
-    bytes: u64,
-    uses: u64,
-}
-
-impl Loaded {
-    fn get(&mut self, digest: &Digest) -> Option<Plugin> {
-        self.uses += 1;
-        let (used, plugin) = self.plugins.get_mut(digest)?;
-        *used = self.uses;
-        Some(plugin.clone())
-    }
-
-    fn put(&mut self, plugin: Plugin) {
-        self.uses += 1;
-        self.bytes += plugin.code_bytes;
-        let before = self
-            .plugins
-            .insert(plugin.digest.clone(), (self.uses, plugin));
-        if let Some((_, before)) = before {
-            self.bytes -= before.code_bytes;
-        }
-        while self.plugins.len() > LOADED_COMPONENTS
-            || (self.bytes > LOADED_BYTES && self.plugins.len() > 1)
-        {
-            let oldest = self.plugins.iter().min_by_key(|(_, (used, _))| *used);
-            let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else {
-                break;
-            };
-            if let Some((_, gone)) = self.plugins.remove(&oldest) {
-                self.bytes -= gone.code_bytes;
-            }
-        }
     }
 }

@@ -1,11 +1,11 @@
 //! The runtime as a whole, with the components of `plugins/`.
 
+mod bounds;
+mod cache;
+mod refused;
 mod turn;
-mod world;
 
-use std::sync::Mutex;
-
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
 use crate::model::content::Content;
@@ -20,25 +20,29 @@ fn component(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|_| panic!("{path}: run `cargo xtask plugins` first"))
 }
 
-/// A runtime with a cache of its own.
+/// A runtime.
 struct Bench {
     runtime: Runtime,
     settings: Settings,
-    _dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(workers: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    /// A runtime with one thread. Its compiled components are kept for the next test and the next run of the tests, since an
+    /// unoptimised compiler takes seconds for each.
+    fn new() -> Self {
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/target/compiled");
+        Self::with_cache(PathBuf::from(kept))
+    }
+
+    fn with_cache(dir: PathBuf) -> Self {
         let settings = Settings {
-            workers,
+            workers: 1,
             max_instances: 16,
-            ..Settings::new(dir.path().join("cache"), [7; 32], Compiler::InProcess)
+            ..Settings::new(dir, [7; 32], Compiler::InProcess)
         };
         Self {
             runtime: Runtime::new(settings.clone()).unwrap(),
             settings,
-            _dir: dir,
         }
     }
 

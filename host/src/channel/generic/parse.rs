@@ -178,3 +178,207 @@ fn extras(object: &Value, named: &[&str]) -> Ext {
 fn prospect(data: &Value, key: &str) -> Option<ProspectId> {
     ProspectId::parse(text(data, key)?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn headers() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(signature::ID, "wh-1".parse().unwrap());
+        headers.insert(signature::TIMESTAMP, "1760433330".parse().unwrap());
+        headers
+    }
+
+    fn event(body: &Value) -> Event {
+        let events = parse(&headers(), body.to_string().as_bytes()).unwrap();
+        let [event] = &events[..] else {
+            panic!("one event: {events:?}");
+        };
+        event.clone()
+    }
+
+    fn received(data: Value) -> Event {
+        event(&json!({ "type": "message.received", "data": data }))
+    }
+
+    fn content(data: Value) -> Content {
+        match received(data) {
+            Event::Message(message) => message.content,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reason(body: &Value) -> IgnoreReason {
+        match event(body) {
+            Event::Ignored(ignored) => ignored.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_message_has_all_that_was_sent() {
+        let body = json!({
+            "type": "message.received", "timestamp": "2025-10-14T09:15:31.25+00:00",
+            "data": {
+                "id_device": "dev", "from": "customer-17", "message_id": "m-1", "name": "Aminah",
+                "kind": "text", "text": "hello", "reply_to": "out_1", "is_group": false, "from_me": false,
+                "ext": { "page": "/pricing", "visits": 3 },
+            },
+        });
+        let ext = [("page", "\"/pricing\""), ("visits", "3")];
+        assert_eq!(
+            event(&body),
+            Event::Message(InboundMessage {
+                provider_id: "m-1".to_owned(),
+                prospect: ProspectId::from_trusted("customer-17"),
+                alias: None,
+                prospect_name: Some("Aminah".to_owned()),
+                sent_at: Timestamp(1_760_433_331_250),
+                content: Content::text("hello"),
+                reply_to: Some("out_1".to_owned()),
+                ext: ext
+                    .map(|(key, json)| (key.to_owned(), json.to_owned()))
+                    .to_vec(),
+            })
+        );
+    }
+
+    #[test]
+    fn the_headers_stand_in_for_what_the_body_leaves_out() {
+        match received(json!({ "from": "customer-17", "text": "hello" })) {
+            Event::Message(message) => {
+                assert_eq!(message.provider_id, "wh-1");
+                assert_eq!(message.sent_at, Timestamp(1_760_433_330_000));
+                assert_eq!(message.content, Content::text("hello"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_kind_becomes_its_content() {
+        let file = json!({ "url": "https://example.com/a", "mime_type": "image/png", "caption": "c", "w": 3 });
+        for (kind, make) in [
+            ("image", Content::Image as fn(Media) -> Content),
+            ("audio", Content::Audio),
+            ("video", Content::Video),
+            ("document", Content::Document),
+        ] {
+            let expected = make(Media {
+                id: "https://example.com/a".to_owned(),
+                mime_type: "image/png".to_owned(),
+                filename: None,
+                caption: Some("c".to_owned()),
+                ext: vec![
+                    ("url".to_owned(), "\"https://example.com/a\"".to_owned()),
+                    ("w".to_owned(), "3".to_owned()),
+                ],
+            });
+            let data = json!({ "from": "c", "kind": kind, "media": file });
+            assert_eq!(content(data), expected);
+        }
+        let place = json!({ "latitude": 3, "longitude": 101.5, "name": "Here" });
+        assert_eq!(
+            content(json!({ "from": "c", "kind": "location", "location": place })),
+            Content::Location {
+                latitude: 3.0,
+                longitude: 101.5,
+                name: Some("Here".to_owned()),
+                address: None
+            }
+        );
+        let pressed = json!({ "id": "yes", "title": "Yes" });
+        assert_eq!(
+            content(json!({ "from": "c", "kind": "interactive", "interactive": pressed })),
+            Content::Interactive {
+                id: "yes".to_owned(),
+                title: "Yes".to_owned()
+            }
+        );
+        let poll = json!({ "from": "c", "kind": "poll", "votes": [1] });
+        assert_eq!(
+            content(poll.clone()),
+            Content::Other {
+                kind: "poll".to_owned(),
+                json: poll.to_string()
+            }
+        );
+    }
+
+    #[test]
+    fn echoes_and_statuses_are_understood() {
+        let echo = json!({ "type": "message.echo", "data": { "to": "c", "text": "by hand" } });
+        match event(&echo) {
+            Event::Echo(echo) => assert_eq!(echo.content, Content::text("by hand")),
+            other => panic!("{other:?}"),
+        }
+        let status = json!({
+            "type": "message.status", "data": { "id": "out_1", "status": "failed", "detail": "no such customer" },
+        });
+        assert_eq!(
+            event(&status),
+            Event::Status(StatusUpdate {
+                provider_id: "out_1".to_owned(),
+                callback: Some("out_1".to_owned()),
+                status: DeliveryStatus::Failed,
+                at: Timestamp(1_760_433_330_000),
+                detail: Some("no such customer".to_owned()),
+            })
+        );
+    }
+
+    #[test]
+    fn what_starts_no_turn_is_ignored_with_its_reason() {
+        use IgnoreReason::*;
+        let message = |data: Value| json!({ "type": "message.received", "data": data });
+        for (body, expected) in [
+            (
+                message(json!({ "from": "c", "text": "t", "is_group": true })),
+                Group,
+            ),
+            (
+                message(json!({ "from": "c", "text": "t", "from_me": true })),
+                OwnMessage,
+            ),
+            (
+                message(json!({ "from": "c", "kind": "reaction" })),
+                Reaction,
+            ),
+            (message(json!({ "text": "from nobody" })), Malformed),
+            (message(json!({ "from": "c" })), Malformed),
+            (
+                message(json!({ "from": "c", "kind": "image", "media": {} })),
+                Malformed,
+            ),
+            (message(json!({ "from": 17, "text": "t" })), Malformed),
+            (message(json!(null)), Malformed),
+            (json!({ "type": "message.received" }), Malformed),
+            (json!({ "type": "message.echo", "data": [] }), Malformed),
+            (
+                json!({ "type": "message.status", "data": { "id": "o", "status": "lost" } }),
+                Malformed,
+            ),
+            (json!({ "type": "ping" }), Notice),
+        ] {
+            assert_eq!(reason(&body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_without_a_type_is_an_error() {
+        for body in ["", "{", "no"] {
+            let result = parse(&headers(), body.as_bytes());
+            assert!(matches!(result, Err(ParseError::NotJson(_))), "{body:?}");
+        }
+        for body in ["null", "[]", "{}", r#"{"type":""}"#, r#"{"type":1}"#] {
+            let result = parse(&headers(), body.as_bytes());
+            assert!(
+                matches!(result, Err(ParseError::NotTheProviders(_))),
+                "{body:?}"
+            );
+        }
+    }
+}

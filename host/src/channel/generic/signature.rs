@@ -101,7 +101,7 @@ fn seconds(timestamp: &str) -> Option<Timestamp> {
 }
 
 /// The key in a secret, `whsec_` and Base64; none if it is empty or can't be read.
-fn key(secret: &Secret) -> Option<Vec<u8>> {
+pub(in crate::channel) fn key(secret: &Secret) -> Option<Vec<u8>> {
     let text = secret.expose();
     let encoded = text.strip_prefix("whsec_").unwrap_or(text);
     BASE64.decode(encoded).ok().filter(|key| !key.is_empty())

@@ -196,3 +196,67 @@ fn interactive(text: &str, buttons: &[Button]) -> Value {
         .collect();
     json!({ "type": "button", "body": { "text": text }, "action": { "buttons": buttons } })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::delivery::DeadScope;
+
+    #[test]
+    fn a_provider_that_repeats_the_token_does_not_bring_it_into_the_log() {
+        let client = super::super::super::http_client().unwrap();
+        let token = Secret::new("EAAsecret");
+        let graph = Graph {
+            client: &client,
+            access_token: &token,
+            phone_number_id: "1",
+            api_base: "http://127.0.0.1",
+        };
+        let why = "Malformed access token EAAsecret".to_owned();
+        let scope = DeadScope::Device;
+        for delivery in [
+            Delivery::Unknown { why: why.clone() },
+            Delivery::Retry {
+                after: None,
+                why: why.clone(),
+            },
+            Delivery::Dead { why, scope },
+        ] {
+            let told = format!("{:?}", graph.without_token(delivery));
+            assert!(told.contains("Malformed access token [secret]"), "{told}");
+            assert!(!told.contains("EAAsecret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_success_without_an_id_is_sent_and_one_that_is_no_json_is_unknown() {
+        let success = |body: &str| {
+            outcome(&Answer {
+                status: 200,
+                retry_after: None,
+                body: Some(body.as_bytes().to_vec()),
+            })
+        };
+        let sent = |id: Option<&str>| Delivery::Sent {
+            provider_id: id.map(str::to_owned),
+        };
+        assert_eq!(
+            success(r#"{"messages":[{"id":"wamid.1"}]}"#),
+            sent(Some("wamid.1"))
+        );
+        for without in ["{}", r#"{"messages":[]}"#, r#"{"messages":[{"id":1}]}"#] {
+            assert_eq!(success(without), sent(None));
+        }
+        for unreadable in ["", "<html>", "[]", "null"] {
+            assert!(matches!(success(unreadable), Delivery::Unknown { .. }));
+        }
+        let error = success(r#"{"error":{"code":131047,"message":"late"}}"#);
+        assert!(matches!(error, Delivery::Dead { .. }));
+        let cut_off = outcome(&Answer {
+            status: 200,
+            retry_after: None,
+            body: None,
+        });
+        assert!(matches!(cut_off, Delivery::Unknown { .. }));
+    }
+}

@@ -84,6 +84,7 @@ struct Record {
     requests: Vec<Request>,
     /// Those of `requests` that were taken and that `sent` has not handed out.
     unseen: VecDeque<Request>,
+    arrived: usize,
     taken: usize,
     presence: Vec<Value>,
 }
@@ -143,7 +144,8 @@ impl FakeWhatsApp {
             .write(|script| script.answers.extend(answers));
     }
 
-    /// From now on it receives messages, but decides and answers nothing until `release`.
+    /// From now on it lets messages in, but decides and answers nothing until `release`. One whose sender goes away meanwhile
+    /// was never there.
     pub fn hold(&self) {
         self.shared.script.write(|script| script.is_held = true);
     }
@@ -179,7 +181,13 @@ impl FakeWhatsApp {
         self.shared.record.wait(take).await
     }
 
-    /// Waits until `count` messages have come, whatever became of them.
+    /// Waits until `count` messages are in, even if `hold` keeps it from deciding on them.
+    pub async fn wait_for_arrivals(&self, count: usize) {
+        let look = |record: &mut Record| (record.arrived >= count).then_some(());
+        self.shared.record.wait(look).await;
+    }
+
+    /// Waits until `count` messages have come and it has decided on them, whatever became of them.
     pub async fn wait_for_requests(&self, count: usize) -> Vec<Request> {
         let look =
             |record: &mut Record| (record.requests.len() >= count).then(|| record.requests.clone());
@@ -222,6 +230,7 @@ async fn messages(
             Err(error) => refuse(&error, None),
         };
     }
+    shared.record.write(|record| record.arrived += 1);
     let answer = shared.next_answer().await;
     shared.receive(json, verdict, answer, &scissors).await
 }

@@ -1,0 +1,5 @@
+//! The whole host, from the outside: webhooks go in over HTTP, a played provider takes what comes out, and plugins are real
+//! components. `tests/README.md` says which test shows what.
+
+mod conversation;
+mod support;
