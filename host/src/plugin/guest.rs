@@ -16,6 +16,7 @@ use super::host::log::Log;
 use super::host::presence::Presence;
 use super::host::state::{HasState, State};
 use super::host::wasi;
+use super::limits::POOL_MEMORY;
 use super::meter::{MemoryAccount, MemoryMeter};
 use super::overlay::Overlay;
 use super::reads::Budgeted;
@@ -44,8 +45,9 @@ impl Guest {
     pub(super) fn new(around: Surroundings, account: MemoryAccount) -> Self {
         let log = Log::new();
         let wall = around.budget.wall();
+        let most = u64::try_from(POOL_MEMORY).unwrap_or(u64::MAX);
         Self {
-            memory: MemoryMeter::new(around.budget.memory_bytes, account),
+            memory: MemoryMeter::new(around.budget.memory_bytes.min(most), account),
             facts: Facts {
                 limits: around.limits,
                 window_open: around.window_open,

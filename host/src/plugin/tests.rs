@@ -2,6 +2,7 @@
 
 mod bounds;
 mod cache;
+mod compiler;
 mod refused;
 mod turn;
 
