@@ -5,6 +5,7 @@ use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::Error;
 use super::bindings::{clock, config, effects, handler, history, log, presence, state, types};
 use super::buffer::Buffer;
 use super::grant::Facts;
@@ -20,7 +21,7 @@ use super::limits::POOL_MEMORY;
 use super::meter::{MemoryAccount, MemoryMeter};
 use super::overlay::Overlay;
 use super::reads::Budgeted;
-use super::{Error, Surroundings};
+use super::turn::Surroundings;
 use crate::model::turn::Outcome;
 
 /// The data of one guest's store.

@@ -229,7 +229,7 @@ async fn a_noisy_guest_does_not_stop_another_on_its_thread() {
     };
     tokio::select! {
         ended = &mut loops => panic!("{:?}", ended.0),
-        run = meanwhile => assert_eq!(run.texts(), ["You said: hi"]),
+        run = soon(meanwhile) => assert_eq!(run.texts(), ["You said: hi"]),
     }
 }
 
@@ -252,7 +252,7 @@ async fn a_tenant_whose_guests_are_all_stuck_leaves_slots_for_others() {
     };
     tokio::select! {
         ended = &mut sleepers => panic!("{:?}", ended.0),
-        run = meanwhile => assert_eq!(run.texts(), ["You said: hi"]),
+        run = soon(meanwhile) => assert_eq!(run.texts(), ["You said: hi"]),
     }
     assert_eq!(*bench.runtime.live_instances().borrow(), 8, "half of 16");
 }
