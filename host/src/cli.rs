@@ -50,6 +50,7 @@ pub struct Cli {
 enum Command {
     /// Run the host
     Serve,
+    Demo(demo::Args),
     /// Print the effective configuration, and where each value comes from
     Config,
     /// Check whether a host would run well here, and say what to do about what is wrong
@@ -93,8 +94,8 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn answer(cli: Cli) -> anyhow::Result<ExitCode> {
-    // `serve` speaks at length, by its configuration.
-    if !matches!(cli.command, Command::Serve) {
+    // `serve` speaks at length, by its configuration, and `demo` in its own way.
+    if !matches!(cli.command, Command::Serve | Command::Demo(_)) {
         telemetry::start_quiet()?;
     }
     let context = Context::of_process(Inputs::of_process(cli.config));
@@ -112,6 +113,7 @@ fn answer(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn dispatch(command: Command, context: &Context, json: bool) -> anyhow::Result<Answer> {
     match command {
         Command::Serve => serve::run(context).await,
+        Command::Demo(args) => args.run(context).await,
         Command::Config => config::run(context),
         Command::Doctor => doctor::run(context).await,
         Command::Tenant(command) => command.run(context).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
@@ -33,6 +33,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
         None => None,
     };
     let stop = CancellationToken::new();
+    let signals = Signals::watch()?;
     tracing::info!(
         listen = %listener.local_addr()?,
         data_dir = %config.data_dir.display(),
@@ -40,8 +41,7 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
     );
     tokio::select! {
         ended = app.run(listener, admin, stop.clone().cancelled_owned()) => ended?,
-        twice = watch_signals(&stop) => {
-            twice?;
+        () = signals.stop_at_first_return_at_second(&stop) => {
             anyhow::bail!("stopped at once by a second signal; what was under way goes on at the next start");
         }
         () = keep_up(&metrics) => {}
@@ -57,18 +57,34 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// The first signal begins the stop; it returns at the second, for whoever won't wait.
-async fn watch_signals(stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
-    for _ in 0..2 {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
+/// What ends a host: SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn watch() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("can't wait for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("can't wait for SIGINT")?,
+        })
     }
-    Ok(())
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The first begins the stop; it returns at the second, for whoever won't wait.
+    async fn stop_at_first_return_at_second(mut self, stop: &CancellationToken) {
+        self.next().await;
+        stop.cancel();
+        self.next().await;
+    }
 }
 
 async fn keep_up(metrics: &Metrics) {
