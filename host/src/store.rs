@@ -46,7 +46,7 @@ pub use conversations::{
 pub use dead::{DeadLetter, DeadLetters};
 pub use devices::NewDevice;
 pub use finish::{Commit, Covered, Finish, Finished, TurnEnd, TurnRecord};
-pub use host::{Host, Work};
+pub use host::{Host, Work, running_host};
 pub use plugins::{NewPlugin, PluginVersion};
 pub use reads::StoredState;
 pub use recover::Recovered;

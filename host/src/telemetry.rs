@@ -10,8 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Subscriber;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::EnvFilter;
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::model::Clock;
@@ -141,24 +144,7 @@ impl std::fmt::Debug for Metrics {
 /// # Errors
 /// If the file can't be opened, or something has done it before.
 pub fn start(settings: &Settings) -> Result<Metrics, Error> {
-    let file = match &settings.file {
-        None => None,
-        Some(path) => {
-            let file = LogFile::open(path.clone()).map_err(|source| Error::File {
-                path: path.clone(),
-                source,
-            })?;
-            let layer = tracing_subscriber::fmt::layer()
-                .event_format(TextLine::new(Clock::System))
-                .fmt_fields(FileFields)
-                .with_ansi(false)
-                .with_writer(file);
-            Some(layer)
-        }
-    };
-    let filter = EnvFilter::builder()
-        .parse(&settings.filter)
-        .map_err(|error| Error::Filter(error.to_string()))?;
+    let (file, filter) = (file_layer(settings)?, filter(settings)?);
     let console = tracing_subscriber::fmt::layer()
         .fmt_fields(ConsoleFields)
         .with_writer(std::io::stderr);
@@ -185,6 +171,21 @@ pub fn start(settings: &Settings) -> Result<Metrics, Error> {
     Ok(Metrics(handle))
 }
 
+/// Starts log lines in the file, and shows `watcher` the same events instead of the console. It can be done once in a process.
+///
+/// # Errors
+/// Like [`start`].
+pub fn start_with(
+    settings: &Settings,
+    watcher: impl Layer<Registry> + Send + Sync,
+) -> Result<(), Error> {
+    let (file, filter) = (file_layer(settings)?, filter(settings)?);
+    tracing_subscriber::registry()
+        .with(watcher.and_then(file).with_filter(filter))
+        .try_init()
+        .map_err(|error| Error::Taken(error.to_string()))
+}
+
 /// Starts log lines on the console only, from warnings up: for a command that does one thing and ends.
 ///
 /// # Errors
@@ -200,6 +201,33 @@ pub fn start_quiet() -> Result<(), Error> {
         .with(console)
         .try_init()
         .map_err(|error| Error::Taken(error.to_string()))
+}
+
+/// Lines as the seed shows them, in the file that the settings name.
+fn file_layer<S>(settings: &Settings) -> Result<Option<impl Layer<S> + use<S>>, Error>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let Some(path) = &settings.file else {
+        return Ok(None);
+    };
+    let file = LogFile::open(path.clone()).map_err(|source| Error::File {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Some(
+        tracing_subscriber::fmt::layer()
+            .event_format(TextLine::new(Clock::System))
+            .fmt_fields(FileFields)
+            .with_ansi(false)
+            .with_writer(file),
+    ))
+}
+
+fn filter(settings: &Settings) -> Result<EnvFilter, Error> {
+    EnvFilter::builder()
+        .parse(&settings.filter)
+        .map_err(|error| Error::Filter(error.to_string()))
 }
 
 fn recorder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {

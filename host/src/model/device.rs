@@ -182,7 +182,51 @@ impl Default for DeviceSettings {
     }
 }
 
+/// The most memory that one turn may be given, in bytes: what an instance of the plugin pool has.
+pub const MAX_MEMORY_BYTES: u64 = 512 << 20;
+
 impl DeviceSettings {
+    /// What is wrong with them, one sentence for each problem.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let Budget {
+            cpu_ms,
+            wall_ms,
+            memory_bytes,
+        } = self.budget;
+        let rules = [
+            (
+                self.max_attempts == 0,
+                "max_attempts must be at least 1, or no turn would ever run",
+            ),
+            (
+                self.debounce_ms > self.max_wait_ms,
+                "debounce_ms must not be above max_wait_ms, after which a turn runs anyhow",
+            ),
+            (
+                cpu_ms == 0,
+                "budget.cpu_ms must be at least 1, or no plugin could answer",
+            ),
+            (
+                cpu_ms > wall_ms,
+                "budget.cpu_ms must not be above budget.wall_ms, which ends the turn anyhow",
+            ),
+            (
+                memory_bytes == 0 || memory_bytes > MAX_MEMORY_BYTES,
+                "budget.memory_bytes must be from 1 to 536870912 (512MiB), what an instance of the plugin pool has",
+            ),
+            (
+                matches!(&self.fallback, Fallback::Text { text } if text.trim().is_empty()),
+                "the fallback's text must not be empty; for no answer set fallback=silence",
+            ),
+        ];
+        rules
+            .into_iter()
+            .filter(|(wrong, _)| *wrong)
+            .map(|(_, words)| words.to_owned())
+            .collect()
+    }
+
     /// `max_wait_ms` as a duration.
     #[must_use]
     pub fn max_wait(&self) -> Duration {
@@ -284,6 +328,25 @@ mod tests {
         let read: Credentials = serde_json::from_slice(&credentials.to_sealable_json()).unwrap();
         assert_eq!(read, credentials);
         assert!(!format!("{credentials:?}").contains("s1"));
+    }
+
+    #[test]
+    fn settings_that_could_not_work_are_told_all_together() {
+        assert_eq!(DeviceSettings::default().problems(), Vec::<String>::new());
+        let settings = DeviceSettings {
+            max_attempts: 0,
+            debounce_ms: 30_000,
+            fallback: Fallback::Text {
+                text: " ".to_owned(),
+            },
+            budget: Budget {
+                cpu_ms: 40_000,
+                wall_ms: 30_000,
+                memory_bytes: 0,
+            },
+            ..DeviceSettings::default()
+        };
+        assert_eq!(settings.problems().len(), 5);
     }
 
     #[test]

@@ -59,38 +59,38 @@ impl Cache {
     }
 
     /// Loads the code of a component, if it is there and was written by a host with the same key. Blocks.
-    pub(super) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
-        let entry = self.entry(digest);
-        let code = File::open(entry.join(CODE)).ok()?;
-        match self.verified(engine, digest, &entry, &code) {
-            Ok(component) => Some(component),
-            Err(why) => {
-                tracing::warn!(
-                    plugin = digest.short(),
-                    "A compiled plugin in the cache is not used and is removed: {why:#}"
-                );
-                self.remove(&entry);
-                None
-            }
-        }
-    }
-
-    fn verified(
+    ///
+    /// # Errors
+    /// If the code is ours and the engine has no room for what it wants.
+    pub(super) fn load(
         &self,
         engine: &Engine,
         digest: &Digest,
-        entry: &Path,
-        code: &File,
-    ) -> wasmtime::Result<Component> {
-        let mac = fs::read(entry.join(MAC))?;
-        self.mac(digest, code)?
-            .verify_slice(&mac)
-            .map_err(|_| wasmtime::Error::msg("it was not written by this host, or was changed"))?;
+    ) -> wasmtime::Result<Option<Component>> {
+        let entry = self.entry(digest);
+        let Ok(code) = File::open(entry.join(CODE)) else {
+            return Ok(None);
+        };
+        if let Err(why) = self.verify(digest, &entry, &code) {
+            tracing::warn!(
+                plugin = digest.short(),
+                "A compiled plugin in the cache is not used and is removed: {why}"
+            );
+            self.remove(&entry);
+            return Ok(None);
+        }
         // The very file that was verified is mapped, whatever the name stands for by now.
         let same = format!("/proc/self/fd/{}", code.as_raw_fd());
         // SAFETY: the MAC proves that a host with our key wrote these bytes for this digest with a compiler and settings like
         // ours, and files in this directory, which is private to our user, are never changed in place.
-        unsafe { Component::deserialize_file(engine, same) }
+        unsafe { Component::deserialize_file(engine, same) }.map(Some)
+    }
+
+    fn verify(&self, digest: &Digest, entry: &Path, code: &File) -> io::Result<()> {
+        let mac = fs::read(entry.join(MAC))?;
+        self.mac(digest, code)?
+            .verify_slice(&mac)
+            .map_err(|_| io::Error::other("it was not written by this host, or was changed"))
     }
 
     /// Keeps the code of a component. Blocks.

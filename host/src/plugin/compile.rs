@@ -4,6 +4,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -38,6 +39,8 @@ const COMPLAINT_BYTES: u64 = 16 << 10;
 /// The compiler, and whose turn it is.
 pub(super) struct Compiling {
     compiler: Compiler,
+    /// How long one component may take.
+    pub(super) wall: Duration,
     one: Semaphore,
 }
 
@@ -45,6 +48,7 @@ impl Compiling {
     pub(super) fn new(compiler: Compiler) -> Self {
         Self {
             compiler,
+            wall: COMPILE_WALL,
             one: Semaphore::new(1),
         }
     }
@@ -60,7 +64,7 @@ impl Compiling {
             Compiler::InProcess => tokio::task::spawn_blocking(move || compile(&component))
                 .await
                 .map_err(|_| Error::Compiler(io::Error::other("it panicked")))?,
-            Compiler::Child(executable) => in_child(executable, &component).await,
+            Compiler::Child(executable) => in_child(executable, &component, self.wall).await,
         }
     }
 }
@@ -72,7 +76,7 @@ fn compile(component: &[u8]) -> Result<Vec<u8>, Error> {
         .map_err(|error| Error::Refused(format!("it is not a valid component: {error:#}")))
 }
 
-async fn in_child(executable: &Path, component: &[u8]) -> Result<Vec<u8>, Error> {
+async fn in_child(executable: &Path, component: &[u8], wall: Duration) -> Result<Vec<u8>, Error> {
     let mut child = Command::new(executable)
         .arg(COMPILE_ARGUMENT)
         .env_clear()
@@ -107,7 +111,7 @@ async fn in_child(executable: &Path, component: &[u8]) -> Result<Vec<u8>, Error>
         drop((stdout, stderr));
         child.wait().await
     };
-    let status = timeout(COMPILE_WALL, exchange)
+    let status = timeout(wall, exchange)
         .await
         .map_err(|_| too_much("time"))?
         .map_err(Error::Compiler)?;
@@ -160,7 +164,7 @@ fn complain(why: &str) {
     eprintln!("{why}");
 }
 
-fn limited() -> Result<(), Error> {
+pub(super) fn limited() -> Result<(), Error> {
     let set = |resource, most| {
         let limit = Rlimit {
             current: Some(most),
@@ -174,7 +178,7 @@ fn limited() -> Result<(), Error> {
     set(Resource::Core, 0)
 }
 
-fn exchange(input: impl io::Read, mut output: impl io::Write) -> Result<(), Error> {
+pub(super) fn exchange(input: impl io::Read, mut output: impl io::Write) -> Result<(), Error> {
     let mut component = Vec::new();
     // One byte more than allowed shows that it is too large.
     let most = u64::try_from(COMPONENT_BYTES)

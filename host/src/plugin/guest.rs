@@ -5,6 +5,7 @@ use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::Error;
 use super::bindings::{clock, config, effects, handler, history, log, presence, state, types};
 use super::buffer::Buffer;
 use super::grant::Facts;
@@ -16,10 +17,11 @@ use super::host::log::Log;
 use super::host::presence::Presence;
 use super::host::state::{HasState, State};
 use super::host::wasi;
+use super::limits::POOL_MEMORY;
 use super::meter::{MemoryAccount, MemoryMeter};
 use super::overlay::Overlay;
 use super::reads::Budgeted;
-use super::{Error, Surroundings};
+use super::turn::Surroundings;
 use crate::model::turn::Outcome;
 
 /// The data of one guest's store.
@@ -44,8 +46,9 @@ impl Guest {
     pub(super) fn new(around: Surroundings, account: MemoryAccount) -> Self {
         let log = Log::new();
         let wall = around.budget.wall();
+        let most = u64::try_from(POOL_MEMORY).unwrap_or(u64::MAX);
         Self {
-            memory: MemoryMeter::new(around.budget.memory_bytes, account),
+            memory: MemoryMeter::new(around.budget.memory_bytes.min(most), account),
             facts: Facts {
                 limits: around.limits,
                 window_open: around.window_open,

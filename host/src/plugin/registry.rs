@@ -1,5 +1,6 @@
 //! The components that are ready to run: in memory, else compiled in a file, else compiled now.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Engine;
@@ -83,7 +84,7 @@ impl Registry {
         if let Some(plugin) = self.loaded().get(digest) {
             return Ok(plugin);
         }
-        if let Some(plugin) = self.from_file(digest).await? {
+        if let Some(plugin) = self.in_file(digest).await? {
             return Ok(plugin);
         }
         let _turn = self.compiling.turn().await;
@@ -109,7 +110,7 @@ impl Registry {
         self.compiling.compile(component).await
     }
 
-    async fn from_file(&self, digest: &Digest) -> Result<Option<Plugin>, Error> {
+    async fn in_file(&self, digest: &Digest) -> Result<Option<Plugin>, Error> {
         let (shelf, of) = (Arc::clone(&self.shelf), digest.clone());
         let plugin = blocking(move || shelf.load(&of)).await?;
         if let Some(plugin) = &plugin {
@@ -131,20 +132,22 @@ impl Registry {
 
 impl Shelf {
     fn load(&self, digest: &Digest) -> Result<Option<Plugin>, Error> {
-        match self.cache.load(&self.engine, digest) {
-            Some(component) => self.plugin(digest, &component).map(Some),
-            None => Ok(None),
-        }
+        let loaded = self.cache.load(&self.engine, digest).map_err(|error| {
+            Error::Refused(format!("the sandbox has no room for it: {error:#}"))
+        })?;
+        loaded
+            .map(|component| self.plugin(digest, &component))
+            .transpose()
     }
 
     /// Keeps code that was just compiled, and loads it from where it is kept.
     fn keep(&self, digest: &Digest, code: &[u8]) -> Result<Plugin, Error> {
         self.cache.keep(digest, code).map_err(Error::Cache)?;
-        let component = self
-            .cache
-            .load(&self.engine, digest)
-            .ok_or_else(|| Error::Refused("it can't be loaded after it was compiled".to_owned()))?;
-        self.plugin(digest, &component)
+        self.load(digest)?.ok_or_else(|| {
+            Error::Cache(io::Error::other(
+                "what was just written is not there any more",
+            ))
+        })
     }
 
     fn plugin(&self, digest: &Digest, component: &Component) -> Result<Plugin, Error> {
@@ -171,6 +174,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(_) => Err(Error::Thread(std::io::Error::other("it panicked"))),
+        Err(_) => Err(Error::Thread(io::Error::other("it panicked"))),
     }
 }

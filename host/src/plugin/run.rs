@@ -15,7 +15,7 @@ use super::guest::Guest;
 use super::limits::HOSTCALL_BYTES;
 use super::meter::{CpuMeter, MemoryAccount};
 use super::registry::Plugin;
-use super::{LogLine, Surroundings};
+use super::turn::{LogLine, Surroundings};
 use crate::model::TurnFailure;
 use crate::model::turn::{FailureKind, Outcome};
 

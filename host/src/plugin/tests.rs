@@ -2,16 +2,23 @@
 
 mod bounds;
 mod cache;
+mod compiler;
 mod refused;
 mod turn;
 
+use std::time::Duration;
+
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::timeout;
 
 use super::*;
 use crate::model::content::Content;
+use crate::model::delivery::Presence;
 use crate::model::inbound::InboundMessage;
 use crate::model::turn::PendingMessage;
-use crate::model::{Effect, MessageId};
+use crate::model::{
+    Budget, ChannelKind, ConversationId, DeviceId, Effect, MessageId, ProspectId, Trigger, TurnId,
+};
 
 /// A built component of `plugins/`.
 fn component(name: &str) -> Vec<u8> {
@@ -67,8 +74,14 @@ impl Bench {
     /// Waits until no guest lives.
     async fn empty(&self) {
         let mut live = self.runtime.live_instances();
-        live.wait_for(|count| *count == 0).await.unwrap();
+        soon(live.wait_for(|count| *count == 0)).await.unwrap();
     }
+}
+
+/// What happens soon, if it happens at all.
+async fn soon<F: Future>(event: F) -> F::Output {
+    let long = Duration::from_secs(30);
+    timeout(long, event).await.expect("it did not happen")
 }
 
 /// A turn over one text message, that reads nothing.

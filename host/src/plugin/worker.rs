@@ -9,11 +9,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use wasmtime::Engine;
 
+use super::Error;
 use super::meter::MemoryAccount;
 use super::queue::Slot;
 use super::registry::Plugin;
 use super::run::{Call, Finished, run};
-use super::{Error, Surroundings};
+use super::turn::Surroundings;
 
 /// The guest threads.
 pub(super) struct Workers(Vec<Worker>);

@@ -209,10 +209,40 @@ fn closed() -> Error {
     Error::Refused("the store is closed; start the host again".to_owned())
 }
 
-/// Takes the OS lock that says which process is the host.
-fn lock_process(database: &Path) -> Result<File, Error> {
+/// The process that is the host of a database, as it wrote itself down; none if nobody is. It takes the lock for a moment, which
+/// a host that starts in that moment takes for another host's.
+///
+/// # Errors
+/// If the lock file is there and can't be opened.
+pub fn running_host(database: &Path) -> Result<Option<String>, Error> {
+    let path = lock_path(database);
+    let open = |source| Error::Open {
+        path: path.clone(),
+        source,
+    };
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(open)?,
+    };
+    match file.try_lock_shared() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            file.read_to_string(&mut owner).map_err(open)?;
+            Ok(Some(owner.trim().to_owned()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn lock_path(database: &Path) -> PathBuf {
     let mut path = PathBuf::from(database);
     path.as_mut_os_string().push(".lock");
+    path
+}
+
+/// Takes the OS lock that says which process is the host.
+fn lock_process(database: &Path) -> Result<File, Error> {
+    let path = lock_path(database);
     let open = |source| Error::Open {
         path: path.clone(),
         source,

@@ -222,9 +222,14 @@ async fn a_noisy_guest_does_not_stop_another_on_its_thread() {
         tenant: TenantId::from_trusted("ten_2"),
         ..within(1_000, 60_000, "hi")
     };
+    let mut live = bench.runtime.live_instances();
+    let meanwhile = async {
+        live.wait_for(|count| *count == 3).await.unwrap();
+        bench.runtime.run(&quiet, other).await
+    };
     tokio::select! {
         ended = &mut loops => panic!("{:?}", ended.0),
-        run = bench.runtime.run(&quiet, other) => assert_eq!(run.texts(), ["You said: hi"]),
+        run = soon(meanwhile) => assert_eq!(run.texts(), ["You said: hi"]),
     }
 }
 
@@ -240,27 +245,28 @@ async fn a_tenant_whose_guests_are_all_stuck_leaves_slots_for_others() {
         tenant: TenantId::from_trusted("ten_2"),
         ..turn("hi")
     };
+    let mut live = bench.runtime.live_instances();
+    let meanwhile = async {
+        live.wait_for(|count| *count == 8).await.unwrap();
+        bench.runtime.run(&quiet, other).await
+    };
     tokio::select! {
         ended = &mut sleepers => panic!("{:?}", ended.0),
-        run = bench.runtime.run(&quiet, other) => assert_eq!(run.texts(), ["You said: hi"]),
+        run = soon(meanwhile) => assert_eq!(run.texts(), ["You said: hi"]),
     }
     assert_eq!(*bench.runtime.live_instances().borrow(), 8, "half of 16");
 }
 
 #[tokio::test]
-async fn a_turn_that_outlives_the_runtime_is_told_so() {
+async fn one_call_passes_only_so_many_bytes() {
     let bench = Bench::new();
-    let plugin = bench.plugin("test-loop").await;
-    let mut live = bench.runtime.live_instances();
-    // The future borrows a runtime of its own, so only the threads can end it.
-    let runtime = bench.runtime.clone();
-    let running = async move { runtime.run(&plugin, within(40, 600_000, "hi")).await };
-    let (run, ()) = tokio::join!(running, async {
-        live.wait_for(|count| *count == 1).await.unwrap();
-    });
-    assert_eq!(run.failure().kind, FailureKind::CpuBudget);
-    drop(bench);
-    assert!(live.wait_for(|count| *count == 0).await.is_ok());
+    let run = bench.script("bigtext 3000000").await;
+    assert_eq!(run.failure().kind, FailureKind::Trap);
+    assert!(
+        run.failure().detail.contains("too much data"),
+        "{:?}",
+        run.failure()
+    );
 }
 
 #[tokio::test]

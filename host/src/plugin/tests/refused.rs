@@ -158,6 +158,15 @@ async fn what_is_made_to_choke_the_compiler_is_refused_before_it() {
 }
 
 #[tokio::test]
+async fn what_no_slot_has_room_for_is_refused() {
+    let module = "(core module $m (memory 10000))";
+    let large = format!("(component {module} (core instance (instantiate $m)))");
+    let refused = Bench::new().load(wat::parse_str(large).unwrap()).await;
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("the sandbox has no room for it"), "{why}");
+}
+
+#[tokio::test]
 async fn what_the_sandbox_has_turned_off_is_refused() {
     let off = [
         ("(memory i64 1)", "memory64"),

@@ -1,0 +1,117 @@
+//! What a command answers, and how errors are told.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// What a command answers: the same thing twice, of which one is printed.
+#[derive(Debug)]
+pub(super) struct Answer {
+    text: String,
+    json: serde_json::Value,
+    done: Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Well,
+    Badly,
+    /// Everything was said on the way.
+    Silently,
+}
+
+impl Answer {
+    /// Something that was done. `text` is for people, `json` for programs; its names don't change.
+    pub(super) fn new(text: impl Into<String>, json: impl Serialize) -> anyhow::Result<Self> {
+        Ok(Self {
+            text: text.into(),
+            json: serde_json::to_value(json)?,
+            done: Done::Well,
+        })
+    }
+
+    /// Something that was looked at and is not as it should be: it is printed all the same, and the exit code tells.
+    pub(super) fn bad(self) -> Self {
+        Self {
+            done: Done::Badly,
+            ..self
+        }
+    }
+
+    /// Nothing to print.
+    pub(super) fn silent() -> Self {
+        Self {
+            text: String::new(),
+            json: serde_json::Value::Null,
+            done: Done::Silently,
+        }
+    }
+
+    pub(super) fn render(&self, as_json: bool) -> String {
+        let mut text = match (self.done, as_json) {
+            (Done::Silently, _) => return String::new(),
+            (_, true) => format!("{:#}", self.json),
+            (_, false) => self.text.trim_end().to_owned(),
+        };
+        text.push('\n');
+        text
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self.done {
+            Done::Well | Done::Silently => ExitCode::SUCCESS,
+            Done::Badly => ExitCode::FAILURE,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn json(&self) -> &serde_json::Value {
+        &self.json
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The command line is at fault: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub(super) String);
+
+/// An error with its causes, one a line; a cause that the line before repeats is left out.
+pub(super) fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let words = cause.to_string();
+        if text.is_empty() {
+            text = words;
+        } else if !text.contains(&words) {
+            // Writing to a String can't fail.
+            write!(text, "\n  because: {words}").unwrap_or_default();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        let inner: anyhow::Result<()> = Err(std::io::Error::other("no space left").into());
+        let error = inner
+            .context("can't write: no space left")
+            .context("plugin add");
+        let error = error.unwrap_err();
+        assert_eq!(
+            chain(&error),
+            "plugin add\n  because: can't write: no space left"
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! What commands work with: the configuration, the store and the plugin runtime, each opened when it is asked for.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::config::{Config, Inputs, Loaded};
+use crate::model::Clock;
+use crate::model::secret::Sealer;
+use crate::plugin::{Compiler, Runtime, Settings};
+use crate::store::Store;
+
+/// What a command works with.
+pub(super) struct Context {
+    inputs: Inputs,
+    clock: Clock,
+    compiler: Option<Compiler>,
+}
+
+/// A plugin runtime whose compiled plugins are gone when it is dropped.
+pub(super) struct Scratch {
+    pub(super) runtime: Runtime,
+    _dir: tempfile::TempDir,
+}
+
+impl Context {
+    pub(super) fn of_process(inputs: Inputs) -> Self {
+        Self {
+            inputs,
+            clock: Clock::System,
+            compiler: None,
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn loaded(&self) -> anyhow::Result<Loaded> {
+        Ok(Config::load(&self.inputs)?)
+    }
+
+    /// The store, beside whatever host runs on it. It must be there: a path that is relative to another directory would
+    /// otherwise show an empty one.
+    pub(super) async fn store(&self) -> anyhow::Result<Store> {
+        let path = self.loaded()?.config.database_path();
+        if !path.exists() {
+            anyhow::bail!(
+                "there is no database {}: run this where the host runs, or set data_dir; the first `nodepath tenant add NAME` makes a new one",
+                path.display()
+            );
+        }
+        self.store_or_new().await
+    }
+
+    /// The store; if there is none yet, a new one with a new sealing key.
+    pub(super) async fn store_or_new(&self) -> anyhow::Result<Store> {
+        let config = self.loaded()?.config;
+        let path = config.database_path();
+        let sealer = config.sealer()?;
+        Store::open(&path, self.clock.clone(), sealer)
+            .await
+            .with_context(|| format!("can't open the database {}", path.display()))
+    }
+
+    /// Who compiles: this executable, called as a child under limits.
+    pub(super) fn compiler(&self) -> anyhow::Result<Compiler> {
+        match &self.compiler {
+            Some(compiler) => Ok(compiler.clone()),
+            None => Ok(Compiler::Child(
+                std::env::current_exe().context("can't find this executable")?,
+            )),
+        }
+    }
+
+    /// The plugin runtime with the host's own cache, so that what a command compiles is ready when the host runs it.
+    pub(super) fn runtime(&self) -> anyhow::Result<Runtime> {
+        let config = self.loaded()?.config;
+        let mut settings = Settings::new(config.cache_dir(), config.cache_key()?, self.compiler()?);
+        settings.workers = config.workers;
+        settings.max_instances = SCRATCH_INSTANCES;
+        Ok(Runtime::new(settings)?)
+    }
+
+    /// A plugin runtime that leaves nothing behind and needs no configuration.
+    pub(super) fn scratch(&self) -> anyhow::Result<Scratch> {
+        self.scratch_of(SCRATCH_INSTANCES)
+    }
+
+    /// The same, with a pool of this size.
+    pub(super) fn scratch_of(&self, max_instances: u32) -> anyhow::Result<Scratch> {
+        let dir = tempfile::Builder::new()
+            .prefix("nodepath-")
+            .tempdir()
+            .context(
+                "can't make a temporary directory; set TMPDIR to a place where this user may write",
+            )?;
+        let runtime = scratch_runtime(dir.path(), max_instances, self.compiler()?)?;
+        Ok(Scratch { runtime, _dir: dir })
+    }
+}
+
+/// Instances that a command needs: it asks one plugin at a time.
+const SCRATCH_INSTANCES: u32 = 2;
+
+fn scratch_runtime(dir: &Path, max_instances: u32, compiler: Compiler) -> anyhow::Result<Runtime> {
+    let key = Sealer::from_base64(&Sealer::generate_base64())?.derive("scratch");
+    let mut settings = Settings::new(dir.join("plugin-cache"), key, compiler);
+    settings.max_instances = max_instances;
+    Ok(Runtime::new(settings)?)
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::model::Timestamp;
+
+    /// A context over a data directory of its own, at a time that stands still.
+    pub(in super::super) struct TestContext {
+        pub(in super::super) context: Context,
+        pub(in super::super) dir: tempfile::TempDir,
+    }
+
+    impl TestContext {
+        pub(in super::super) fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let data = dir.path().join("data").display().to_string();
+            let log = dir.path().join("logs/app.log").display().to_string();
+            let env = [("NODEPATH_DATA_DIR", data), ("NODEPATH_LOG__FILE", log)];
+            let context = Context {
+                inputs: Inputs {
+                    file: None,
+                    env: env.map(|(n, v)| (n.to_owned(), v)).to_vec(),
+                },
+                clock: Clock::manual(Timestamp(1_760_433_330_000)),
+                compiler: Some(Compiler::InProcess),
+            };
+            Self { context, dir }
+        }
+
+        /// A file beside the data directory.
+        pub(in super::super) fn file(&self, name: &str, text: &str) -> String {
+            let path = self.dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        }
+    }
+}

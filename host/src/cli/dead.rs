@@ -1,0 +1,133 @@
+//! `nodepath dead`: what could not be answered or sent.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::answer::{Answer, Usage};
+use super::context::Context;
+use super::table::{dash, short, table, time};
+use crate::store::Store;
+
+/// As many as fit on a few screens.
+const LIMIT: u32 = 100;
+
+/// As many as `--all` takes up at once; what is left is told.
+const ALL: u32 = 10_000;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List dead letters, the newest first: messages (msg_…) that no turn could answer, and parts of replies (out_…) that could
+    /// not be sent, or of which nobody knows
+    ///
+    /// With --json: an array of {id, tenant, device, conversation, state, reason, at}; state is `dead` or `held`.
+    List {
+        /// Only this tenant's, by name or id
+        #[arg(long, value_name = "NAME|ID")]
+        tenant: Option<String>,
+        /// How many at most
+        #[arg(long, default_value_t = LIMIT)]
+        limit: u32,
+    },
+    /// Take dead letters up again: a message gets a turn, a part is sent once more
+    ///
+    /// A `held` part may have arrived: replaying it may say it twice. With --json: {replayed, failed: [{id, problem}]}.
+    Replay {
+        /// `msg_…` or `out_…`
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All that are `dead`; not those that are `held`, which may have arrived
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// With --all: only this tenant's, by name or id
+        #[arg(long, value_name = "NAME|ID", requires = "all")]
+        tenant: Option<String>,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let store = context.store().await?;
+        match self {
+            Self::List { tenant, limit } => list(&store, tenant.as_deref(), limit).await,
+            Self::Replay { ids, all, tenant } => {
+                let ids = if all {
+                    all_dead(&store, tenant.as_deref()).await?
+                } else {
+                    ids
+                };
+                replay(&store, &ids).await
+            }
+        }
+    }
+}
+
+async fn list(store: &Store, tenant: Option<&str>, limit: u32) -> anyhow::Result<Answer> {
+    let tenant = match tenant {
+        Some(name) => Some(store.tenant(name).await?.id),
+        None => None,
+    };
+    let letters = store.dead_letters(tenant.as_ref(), limit).await?;
+    let rows: Vec<_> = letters
+        .iter()
+        .map(|l| {
+            [
+                l.id.clone(),
+                l.state.clone(),
+                l.device.clone(),
+                l.conversation.clone(),
+                time(Some(l.at)),
+                short(&l.reason.clone().unwrap_or_else(dash), 100),
+            ]
+        })
+        .collect();
+    let headings = ["ID", "STATE", "DEVICE", "CONVERSATION", "SINCE", "REASON"];
+    Answer::new(
+        table(headings, &rows, "There are no dead letters."),
+        letters,
+    )
+}
+
+async fn all_dead(store: &Store, tenant: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let tenant = match tenant {
+        Some(name) => Some(store.tenant(name).await?.id),
+        None => None,
+    };
+    let letters = store.dead_letters(tenant.as_ref(), ALL).await?;
+    // The oldest first, as they came.
+    Ok(letters
+        .into_iter()
+        .rev()
+        .filter(|l| l.state == "dead")
+        .map(|l| l.id)
+        .collect())
+}
+
+async fn replay(store: &Store, ids: &[String]) -> anyhow::Result<Answer> {
+    let (mut replayed, mut failed) = (0_u32, Vec::new());
+    for id in ids {
+        if !id.starts_with("msg_") && !id.starts_with("out_") {
+            return Err(Usage(format!(
+                "{id:?} is no dead letter's id; `nodepath dead list` shows them"
+            ))
+            .into());
+        }
+        match store.replay(id).await {
+            Ok(()) => replayed += 1,
+            Err(error) => failed.push((id, error.to_string())),
+        }
+    }
+    let mut text = format!("Replayed {replayed} of {}.\n", ids.len());
+    for (id, problem) in &failed {
+        text.push_str(&format!("{id}: {problem}\n"));
+    }
+    let problems: Vec<_> = failed
+        .iter()
+        .map(|(id, problem)| json!({ "id": id, "problem": problem }))
+        .collect();
+    let answer = Answer::new(text, json!({ "replayed": replayed, "failed": problems }))?;
+    Ok(if failed.is_empty() {
+        answer
+    } else {
+        answer.bad()
+    })
+}

@@ -1,0 +1,289 @@
+//! `nodepath plugin`: WebAssembly components that answer.
+
+mod check;
+mod new;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::answer::{Answer, Usage};
+use super::context::Context;
+use super::table::{size, table, time};
+use super::tenant::quoted;
+use crate::model::{DeviceId, Digest, TenantId};
+use crate::store::{NewPlugin, PluginVersion, Store};
+
+pub(super) use check::read_component;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write a new plugin project in Rust that `cargo component build` builds at once
+    ///
+    /// With --json: {name, dir, files}.
+    New {
+        /// Its name, and that of its directory: lower-case letters, digits and `-`
+        name: String,
+        /// Where the project goes [default: ./NAME]
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Say whether a component would run here, and what it asks for; exit code 1 if it would not
+    ///
+    /// With --json: {ok, file, problem, digest, size_bytes, name, version, description, imports, capabilities: [{name, reason,
+    /// optional}], config_schema, state_schema}; where ok is false, only ok, file and problem.
+    Check {
+        /// The component
+        file: PathBuf,
+    },
+    /// Register a component for a tenant, and deploy it to devices
+    ///
+    /// With --json: {digest, name, version, size_bytes, created_at, devices}.
+    Add {
+        /// The component
+        file: PathBuf,
+        /// Whose it is, by name or id
+        #[arg(long, value_name = "NAME|ID")]
+        tenant: String,
+        /// Let it answer on this device from now on; may be given several times
+        #[arg(long = "device", value_name = "ID")]
+        devices: Vec<String>,
+    },
+    /// List a tenant's plugin versions, the newest first
+    ///
+    /// With --json: an array of {digest, name, version, size_bytes, created_at, devices}.
+    List {
+        /// Whose, by name or id
+        #[arg(long, value_name = "NAME|ID")]
+        tenant: String,
+    },
+}
+
+#[derive(Serialize)]
+struct VersionJson {
+    digest: String,
+    name: String,
+    version: String,
+    size_bytes: u64,
+    created_at: i64,
+    devices: Vec<String>,
+}
+
+impl Command {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        match self {
+            Self::New { name, dir } => new::run(&name, dir),
+            Self::Check { file } => check::run(context, &file).await,
+            Self::Add {
+                file,
+                tenant,
+                devices,
+            } => add(context, &file, &tenant, &devices).await,
+            Self::List { tenant } => list(&context.store().await?, &tenant).await,
+        }
+    }
+}
+
+async fn add(
+    context: &Context,
+    file: &Path,
+    tenant: &str,
+    devices: &[String],
+) -> anyhow::Result<Answer> {
+    let store = context.store().await?;
+    let tenant = store.tenant(tenant).await?;
+    // All devices are looked up first, so that a wrong one stops everything before anything is changed.
+    let mut targets = Vec::new();
+    for id in devices {
+        let device = store.device(&DeviceId::from_trusted(id)).await?;
+        if device.tenant != tenant.id {
+            anyhow::bail!("device {id} is not one of tenant {}", tenant.name);
+        }
+        targets.push(device);
+    }
+    let bytes = read_component(file)?;
+    let checked = context
+        .runtime()?
+        .check(&bytes)
+        .await
+        .with_context(|| file.display().to_string())?;
+    let version = store
+        .add_plugin(NewPlugin {
+            tenant: tenant.id.clone(),
+            digest: checked.digest.clone(),
+            name: checked.manifest.name.clone(),
+            version: checked.manifest.version.clone(),
+            manifest: serde_json::to_string(&check::manifest_json(&checked.manifest))?,
+            component: bytes,
+        })
+        .await?;
+    for device in &mut targets {
+        validate_config(
+            context,
+            &store,
+            &tenant.id,
+            &checked.digest,
+            &device.plugin_config,
+        )
+        .await
+        .with_context(|| {
+            format!(
+                "the plugin is added, and not deployed to device {}",
+                device.id
+            )
+        })?;
+        device.plugin = Some(checked.digest.clone());
+        store.change_device(device).await?;
+    }
+    let mut text = format!(
+        "Added {} {} ({}) for tenant {}.\n",
+        version.name,
+        version.version,
+        version.digest.short(),
+        tenant.name
+    );
+    for id in devices {
+        text.push_str(&format!(
+            "It answers on device {id} from the next turn on.\n"
+        ));
+    }
+    if devices.is_empty() {
+        text.push_str(&format!(
+            "Next: `nodepath device set ID --plugin {}`, or add a device with `nodepath device add --tenant {} --plugin {0} …`.\n",
+            quoted(&version.name),
+            quoted(&tenant.name)
+        ));
+    }
+    Answer::new(text, version_json(&version, devices.to_vec()))
+}
+
+async fn list(store: &Store, tenant: &str) -> anyhow::Result<Answer> {
+    let tenant = store.tenant(tenant).await?;
+    let devices = store.devices(Some(&tenant.id)).await?;
+    let versions: Vec<_> = store
+        .plugins(&tenant.id)
+        .await?
+        .iter()
+        .map(|version| {
+            let on = devices
+                .iter()
+                .filter(|d| d.plugin.as_ref() == Some(&version.digest));
+            version_json(version, on.map(|d| d.id.to_string()).collect())
+        })
+        .collect();
+    let rows: Vec<_> = versions
+        .iter()
+        .map(|v| {
+            [
+                v.name.clone(),
+                v.version.clone(),
+                Digest::from_trusted(&v.digest).short().to_owned(),
+                size(v.size_bytes),
+                time(Some(v.created_at)),
+                v.devices.join(", "),
+            ]
+        })
+        .collect();
+    let empty = format!(
+        "Tenant {0} has no plugin yet; add one with `nodepath plugin add FILE --tenant {1}`.",
+        tenant.name,
+        quoted(&tenant.name)
+    );
+    let text = table(
+        ["NAME", "VERSION", "DIGEST", "SIZE", "ADDED", "DEVICES"],
+        &rows,
+        &empty,
+    );
+    Answer::new(text, versions)
+}
+
+fn version_json(version: &PluginVersion, devices: Vec<String>) -> VersionJson {
+    VersionJson {
+        digest: version.digest.to_string(),
+        name: version.name.clone(),
+        version: version.version.clone(),
+        size_bytes: version.size_bytes,
+        created_at: version.created_at.0,
+        devices,
+    }
+}
+
+/// The shortest beginning of a digest that counts as one.
+const DIGEST_PREFIX: usize = 8;
+
+/// A tenant's plugin version by its digest, the beginning of it, or its name: then the one that was added last.
+pub(super) async fn find_plugin(
+    store: &Store,
+    tenant: &TenantId,
+    wanted: &str,
+) -> anyhow::Result<PluginVersion> {
+    let versions = store.plugins(tenant).await?;
+    if let Some(version) = versions.iter().find(|v| v.name == wanted) {
+        return Ok(version.clone());
+    }
+    let mut of_digest = versions
+        .iter()
+        .filter(|v| wanted.len() >= DIGEST_PREFIX && v.digest.as_str().starts_with(wanted));
+    match (of_digest.next(), of_digest.next()) {
+        (Some(version), None) => Ok(version.clone()),
+        (Some(_), Some(_)) => {
+            anyhow::bail!("several plugins begin with {wanted}; give more of the digest")
+        }
+        (None, _) => {
+            let names: Vec<_> = versions.iter().map(|v| v.name.as_str()).collect();
+            let known = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            anyhow::bail!(
+                "the tenant has no plugin {wanted:?} (it has {known}); add it with `nodepath plugin add FILE --tenant …`"
+            )
+        }
+    }
+}
+
+/// A plugin's configuration: a JSON object, or what a file holds.
+pub(super) fn config_of(source: &str) -> anyhow::Result<String> {
+    let text = match source.strip_prefix('@') {
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("can't read {path}"))?
+        }
+        None => source.to_owned(),
+    };
+    match serde_json::from_str(&text) {
+        Ok(serde_json::Value::Object(object)) => Ok(serde_json::Value::Object(object).to_string()),
+        Ok(_) => Err(Usage(
+            "the plugin's configuration must be a JSON object, such as {\"greeting\": \"Hi\"}"
+                .to_owned(),
+        )
+        .into()),
+        Err(error) => Err(Usage(format!(
+            "the plugin's configuration is not JSON: {error}; for a file write @FILE"
+        ))
+        .into()),
+    }
+}
+
+/// Asks the plugin whether it can work with this configuration.
+pub(super) async fn validate_config(
+    context: &Context,
+    store: &Store,
+    tenant: &TenantId,
+    digest: &Digest,
+    config: &str,
+) -> anyhow::Result<()> {
+    let runtime = context.runtime()?;
+    let plugin = runtime
+        .load(digest, || store.component(tenant, digest))
+        .await?;
+    match runtime.validate_config(&plugin, config).await? {
+        Ok(()) => Ok(()),
+        Err(problems) => anyhow::bail!(
+            "the plugin refuses the configuration:\n  - {}\nChange it with --plugin-config",
+            problems.join("\n  - ")
+        ),
+    }
+}

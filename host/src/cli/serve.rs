@@ -1,0 +1,95 @@
+//! `nodepath serve`: the host.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::answer::Answer;
+use super::context::Context;
+use crate::app::{App, RenderMetrics};
+use crate::telemetry::{self, Metrics, UPKEEP};
+
+pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
+    let config = context.loaded()?.config;
+    let metrics = telemetry::start(&config.log)?;
+    let render: RenderMetrics = {
+        let metrics = metrics.clone();
+        Arc::new(move || metrics.render())
+    };
+    let app = App::open(
+        &config,
+        context.clock().clone(),
+        context.compiler()?,
+        Some(render),
+    )
+    .await?;
+    let listener = bind("listen", config.listen).await?;
+    let admin = match config.admin_listen {
+        Some(address) => Some(bind("admin_listen", address).await?),
+        None => None,
+    };
+    let stop = CancellationToken::new();
+    let signals = Signals::watch()?;
+    tracing::info!(
+        listen = %listener.local_addr()?,
+        data_dir = %config.data_dir.display(),
+        "serve: taking webhooks at /webhooks/<device id>"
+    );
+    tokio::select! {
+        ended = app.run(listener, admin, stop.clone().cancelled_owned()) => ended?,
+        () = signals.stop_at_first_return_at_second(&stop) => {
+            anyhow::bail!("stopped at once by a second signal; what was under way goes on at the next start");
+        }
+        () = keep_up(&metrics) => {}
+    }
+    Ok(Answer::silent())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "can't listen on {address}; stop what listens there, or set {key} to another address"
+        )
+    })
+}
+
+/// What ends a host: SIGTERM and SIGINT.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn watch() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("can't wait for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("can't wait for SIGINT")?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The first begins the stop; it returns at the second, for whoever won't wait.
+    async fn stop_at_first_return_at_second(mut self, stop: &CancellationToken) {
+        self.next().await;
+        stop.cancel();
+        self.next().await;
+    }
+}
+
+async fn keep_up(metrics: &Metrics) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.upkeep();
+    }
+}
