@@ -2,4 +2,7 @@
 //! components. `tests/README.md` says which test shows what.
 
 mod conversation;
+mod overlap;
+mod release;
 mod support;
+mod timers;
