@@ -70,7 +70,7 @@ async fn a_timer_waits_for_the_lock_and_for_a_human_to_hand_back() {
     assert_eq!(host.detail().await.timers.len(), 1, "it is still to come");
     host.store.resume(&host.conversation()).await.unwrap();
     let last = host.provider.wait_for(3).await.remove(2);
-    assert_eq!(last.text.unwrap(), "timer nudge ");
+    assert_eq!(last.text.unwrap(), "timer nudge");
     host.until("over", |c| c.summary.state == "idle" && c.timers.is_empty())
         .await;
     host.stop().await;
