@@ -2,7 +2,9 @@
 //! components. `tests/README.md` says which test shows what.
 
 mod conversation;
+mod guests;
 mod overlap;
 mod release;
 mod support;
 mod timers;
+mod webhook;

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::setup::{Setup, component, register};
+pub(crate) use self::setup::{Setup, component};
 pub(crate) use self::trouble::Trouble;
 
 /// Who writes in the tests.
