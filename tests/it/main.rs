@@ -7,6 +7,7 @@ mod generic;
 mod guests;
 mod overlap;
 mod release;
+mod seed;
 mod stop;
 mod support;
 mod takeover;

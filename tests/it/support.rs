@@ -1,6 +1,7 @@
 //! A host in this process, on a database of its own, with one tenant, one WhatsApp device and a played provider.
 
 mod invariants;
+mod log;
 mod setup;
 mod trouble;
 
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::log::Log;
 pub(crate) use self::setup::{Setup, component};
 pub(crate) use self::trouble::Trouble;
 
@@ -225,6 +227,30 @@ impl TestHost {
         self.left.clock.advance(time);
     }
 
+    /// What the host would leave if it died now: the files as they are, without what only its process knows. The host itself
+    /// goes on.
+    pub(crate) fn as_if_killed(&self) -> Stopped {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let mut config = self.left.config.clone();
+        config.data_dir = dir.path().to_owned();
+        for suffix in ["", "-wal"] {
+            let file = |path: PathBuf| {
+                let mut path = path.into_os_string();
+                path.push(suffix);
+                path
+            };
+            std::fs::copy(file(self.database()), file(config.database_path())).unwrap();
+        }
+        Stopped {
+            left: Left {
+                config,
+                dir,
+                ..self.left.again()
+            },
+            provider: self.provider.clone(),
+        }
+    }
+
     /// Begins to stop the host; [`TestHost::stop`] waits for the end.
     pub(crate) fn begin_stop(&mut self) {
         let running = self.running.as_mut().unwrap();
@@ -237,18 +263,23 @@ impl TestHost {
         self.begin_stop();
         self.running.take().unwrap().task.await.unwrap().unwrap();
         invariants::check(&self.database(), &self.provider, self.left.may_send_twice).await;
-        let left = Left {
-            config: self.left.config.clone(),
-            clock: self.left.clock.clone(),
-            dir: self.left.dir.clone(),
+        Stopped {
+            left: self.left.again(),
+            provider: self.provider.clone(),
+        }
+    }
+}
+
+impl Left {
+    fn again(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            dir: self.dir.clone(),
             tenant: self.tenant.clone(),
             device: self.device.clone(),
-            may_send_twice: self.left.may_send_twice,
-            _trouble: self.left._trouble.clone(),
-        };
-        Stopped {
-            left,
-            provider: self.provider.clone(),
+            may_send_twice: self.may_send_twice,
+            _trouble: self._trouble.clone(),
         }
     }
 }

@@ -13,7 +13,7 @@ use nodepath::model::{
 use nodepath::plugin::Compiler;
 use nodepath::store::{NewDevice, NewPlugin, Store};
 
-use super::{Left, PATIENCE, TestHost, checkout, trouble};
+use super::{Left, PATIENCE, TestHost, checkout, log, trouble};
 
 /// The key that seals the tests' secrets. It is the same for all, so that they share compiled plugins.
 const SEAL_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -200,7 +200,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> App {
         std::os::unix::fs::symlink(&shared, &cache).unwrap();
     }
     let compiler = Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_nodepath")));
-    App::open(config, clock.clone(), compiler, None)
+    App::open(config, clock.clone(), compiler, log::metrics())
         .await
         .unwrap()
 }
