@@ -251,6 +251,8 @@ impl Group {
                 Arrival::Skip(SkipReason::Locked)
             }
             Arrival::Claim if entry.next != Next::Stay => Arrival::Join,
+            // The turn that it would restart has ended in this very group.
+            Arrival::Restart if entry.next == Next::Free => Arrival::Queue,
             other => other,
         };
         let row = &mut entry.row;
