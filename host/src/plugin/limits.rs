@@ -73,8 +73,8 @@ pub(super) const COMPONENT_NESTING: usize = 8;
 /// The most imports and exports of a component together; the world has fewer than 40.
 pub(super) const NAMES: usize = 256;
 
-/// The address space of the compiling process, in bytes. Compiling a Python component takes about 1 GiB.
-pub(super) const COMPILE_ADDRESS_SPACE: u64 = 4 << 30;
+/// The address space of the compiling process, in bytes. Compiling a Python or JavaScript component takes 0.4 GiB.
+pub(super) const COMPILE_ADDRESS_SPACE: u64 = 2 << 30;
 
 /// The CPU time of the compiling process. A Python component takes 12 s.
 pub(super) const COMPILE_CPU: Duration = Duration::from_secs(120);

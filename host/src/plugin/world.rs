@@ -44,12 +44,20 @@ const WASI: [&str; 20] = [
 
 /// Whether a component wants only what there is, and offers what it must.
 pub(super) fn fits(outside: &Outside) -> Result<(), Error> {
-    let wrong: Vec<String> = outside
-        .imports
-        .iter()
-        .filter_map(|name| import(name))
-        .collect();
+    // Toolchains import whole families, so what is wrong with them is said once.
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    for name in &outside.imports {
+        let Some(why) = objection(name) else { continue };
+        match wrong.iter_mut().find(|(_, known)| *known == why) {
+            Some((names, _)) => names.push_str(&format!(", `{name}`")),
+            None => wrong.push((format!("`{name}`"), why)),
+        }
+    }
     if !wrong.is_empty() {
+        let wrong: Vec<String> = wrong
+            .iter()
+            .map(|(names, why)| format!("{names} ({why})"))
+            .collect();
         return Err(Error::Refused(format!(
             "it imports what plugins don't get: {}",
             wrong.join("; ")
@@ -71,29 +79,32 @@ pub(super) fn fits(outside: &Outside) -> Result<(), Error> {
 }
 
 /// What is wrong with an import, if anything is.
-fn import(name: &str) -> Option<String> {
+fn objection(name: &str) -> Option<String> {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     if let Some(own) = interface.strip_prefix(PACKAGE) {
-        if !IMPORTS.contains(&own) {
-            return Some(format!(
-                "`{name}` (this host knows no such interface; build for `{NAME}`)"
-            ));
-        }
-        return (version != VERSION)
-            .then(|| format!("`{name}` (this host has version {VERSION} of the package)"));
+        return if !IMPORTS.contains(&own) {
+            Some(format!(
+                "this host knows no such interface; build for `{NAME}`"
+            ))
+        } else if version != VERSION {
+            Some(format!("this host has version {VERSION} of the package"))
+        } else {
+            None
+        };
     }
     if WASI.contains(&interface) {
-        return (!version.starts_with("0.2."))
-            .then(|| format!("`{name}` (this host has WASI 0.2)"));
+        return (!version.starts_with("0.2.")).then(|| "this host has WASI 0.2".to_owned());
     }
     Some(match interface.split('/').next() {
         Some("wasi:sockets") => {
-            format!("`{name}` (plugins open no connections; leave out what uses `std::net`)")
+            "plugins open no connections: in Rust leave out what uses `std::net`, in Python build with `--stub-wasi`"
+                .to_owned()
         }
         Some("wasi:http") => {
-            format!("`{name}` (plugins send no requests of their own)")
+            "plugins send no requests of their own: in JavaScript disable the features `http` and `fetch-event`"
+                .to_owned()
         }
-        _ => format!("`{name}` (it is not part of the world `{NAME}`)"),
+        _ => format!("not part of the world `{NAME}`"),
     })
 }
 
@@ -130,14 +141,21 @@ mod tests {
         let imports = [
             "wasi:http/outgoing-handler@0.2.0",
             "wasi:sockets/tcp@0.2.3",
+            "wasi:sockets/udp@0.2.3",
             "nodepath:plugin/effects@0.9.0",
             "nodepath:plugin/llm@0.1.0",
+            "wasi:cli/stdin@0.3.0",
             "acme:db/query",
         ];
         let why = fits(&outside(&imports, &BOTH)).unwrap_err().to_string();
-        for import in imports {
-            assert!(why.contains(&format!("`{import}` (")), "{why}");
-        }
+        insta::assert_snapshot!(why.replace("; `", "\n`"), @r"
+        the plugin is refused: it imports what plugins don't get: `wasi:http/outgoing-handler@0.2.0` (plugins send no requests of their own: in JavaScript disable the features `http` and `fetch-event`)
+        `wasi:sockets/tcp@0.2.3`, `wasi:sockets/udp@0.2.3` (plugins open no connections: in Rust leave out what uses `std::net`, in Python build with `--stub-wasi`)
+        `nodepath:plugin/effects@0.9.0` (this host has version 0.1.0 of the package)
+        `nodepath:plugin/llm@0.1.0` (this host knows no such interface; build for `nodepath:plugin/conversation@0.1.0`)
+        `wasi:cli/stdin@0.3.0` (this host has WASI 0.2)
+        `acme:db/query` (not part of the world `nodepath:plugin/conversation@0.1.0`)
+        ");
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn a_precompiled_component_is_refused() {
 async fn a_component_for_another_host_is_told_what_differs() {
     let foreign = why(&component("test-world")).await;
     assert!(
-        foreign.contains("`test:elsewhere/engine@1.0.0` (it is not part of the world"),
+        foreign.contains("`test:elsewhere/engine@1.0.0` (not part of the world"),
         "{foreign}"
     );
     let empty = wat::parse_str("(component)").unwrap();
