@@ -18,6 +18,7 @@ mod due;
 mod finish;
 mod group;
 mod host;
+mod intake;
 mod kept;
 mod observe;
 mod plugins;

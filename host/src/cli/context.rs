@@ -111,38 +111,4 @@ fn scratch_runtime(dir: &Path, max_instances: u32, compiler: Compiler) -> anyhow
 }
 
 #[cfg(test)]
-pub(super) mod testing {
-    use super::*;
-    use crate::model::Timestamp;
-
-    /// A context over a data directory of its own, at a time that stands still.
-    pub(in super::super) struct TestContext {
-        pub(in super::super) context: Context,
-        pub(in super::super) dir: tempfile::TempDir,
-    }
-
-    impl TestContext {
-        pub(in super::super) fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let data = dir.path().join("data").display().to_string();
-            let log = dir.path().join("logs/app.log").display().to_string();
-            let env = [("NODEPATH_DATA_DIR", data), ("NODEPATH_LOG__FILE", log)];
-            let context = Context {
-                inputs: Inputs {
-                    file: None,
-                    env: env.map(|(n, v)| (n.to_owned(), v)).to_vec(),
-                },
-                clock: Clock::manual(Timestamp(1_760_433_330_000)),
-                compiler: Some(Compiler::InProcess),
-            };
-            Self { context, dir }
-        }
-
-        /// A file beside the data directory.
-        pub(in super::super) fn file(&self, name: &str, text: &str) -> String {
-            let path = self.dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        }
-    }
-}
+pub(super) mod testing;

@@ -335,3 +335,107 @@ pub(super) fn part(kind: &PartKind) -> String {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::testing::TestContext;
+    use super::*;
+    use crate::model::OutboxId;
+    use crate::store::{Commit, TurnEnd};
+
+    fn reply(text: &str) -> TurnEnd {
+        let kind = PartKind::Text {
+            text: text.to_owned(),
+        };
+        let body = PartBody {
+            kind,
+            reply_to: None,
+            delay_ms: 0,
+            ext: vec![],
+        };
+        TurnEnd::Commit(Commit {
+            parts: vec![(OutboxId::generate(), body)],
+            ..Commit::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn conversations_are_listed_and_shown() {
+        let t = TestContext::with_device().await;
+        let none = t.run("conversation list").await.unwrap();
+        insta::assert_snapshot!(none.text(), @"There is no conversation yet; it begins with the first webhook.");
+        let id = t.receives("hello\nthere", || reply("Hi!")).await;
+        let all = t
+            .run("conversation list --tenant acme --locked")
+            .await
+            .unwrap();
+        insta::assert_snapshot!(t.steady(all.text()), @r"
+        ID                                    DEVICE  PROSPECT                  STATE    LOCKED SINCE          PENDING  TURNS  LAST WROTE
+        cnv_c5a2f48862984b72719ff4cbca6cde7c  gen     6281234567890 (Sari�[2J)  sending  2025-10-14 09:15:30Z  0        1      2025-10-14 09:15:30Z
+        ");
+        assert_eq!(all.json()[0]["state"], "sending");
+        let shown = t.run(&format!("conversation show {id}")).await.unwrap();
+        insta::assert_snapshot!(t.steady(shown.text()), @r"
+        conversation  cnv_c5a2f48862984b72719ff4cbca6cde7c
+        tenant        ten_…
+        device        gen
+        prospect      6281234567890 (Sari�[2J)
+        state         sending
+        locked since  2025-10-14 09:15:30Z
+        pending       0
+        turns         1
+        last wrote    2025-10-14 09:15:30Z
+        timers        -
+        tags          -
+
+        CAME IN               ID                                    STATE  MESSAGE      REASON
+        2025-10-14 09:15:30Z  msg_…  done   hello there  -
+
+        TURN                                  EPOCH  TRY  OUTCOME    CPU    STARTED               DETAIL
+        trn_…  1      1    committed  250µs  2025-10-14 09:15:30Z  -
+
+        WENT OUT              ID                                    STATE    STATUS  TRIES  MESSAGE  ERROR
+        2025-10-14 09:15:30Z  out_…  sending  -       1      Hi!      -
+        ");
+        assert_eq!(shown.json()["outbox"][0]["state"], "sending");
+        assert_eq!(shown.json()["prospect_name"], "Sari\u{1b}[2J");
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_taken_away_once() {
+        let t = TestContext::with_device().await;
+        let id = t.receives("hello", || reply("Hi!")).await;
+        let done = t.run(&format!("conversation unlock {id}")).await.unwrap();
+        assert_eq!(done.json()["done"], "unlocked");
+        let again = t
+            .run(&format!("conversation unlock {id}"))
+            .await
+            .unwrap_err();
+        assert!(again.to_string().contains("is not locked"), "{again}");
+    }
+
+    #[tokio::test]
+    async fn a_human_takes_over_for_a_while_and_hands_back() {
+        let t = TestContext::with_device().await;
+        let id = t
+            .receives("hello", || TurnEnd::Commit(Commit::default()))
+            .await;
+        let paused = t
+            .run(&format!("conversation pause {id} --for 2h"))
+            .await
+            .unwrap();
+        insta::assert_snapshot!(paused.text(), @"A human has it until 2025-10-14 11:15:30Z; what comes meanwhile is theirs.");
+        let shown = t.run("conversation list").await.unwrap();
+        assert!(
+            shown
+                .text()
+                .contains("idle, a human has it until 2025-10-14 11:15:30Z"),
+            "{}",
+            shown.text()
+        );
+        let resumed = t.run(&format!("conversation resume {id}")).await.unwrap();
+        assert_eq!(resumed.json()["done"], "resumed");
+        assert!(t.run(&format!("conversation resume {id}")).await.is_err());
+        assert!(t.run("conversation pause cnv_none").await.is_err());
+    }
+}

@@ -131,3 +131,49 @@ async fn replay(store: &Store, ids: &[String]) -> anyhow::Result<Answer> {
         answer.bad()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::testing::TestContext;
+    use crate::model::turn::FailureKind;
+    use crate::store::{Commit, TurnEnd};
+
+    fn give_up() -> TurnEnd {
+        TurnEnd::GiveUp {
+            kind: FailureKind::Trap,
+            detail: "unreachable".to_owned(),
+            fallback: Commit::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn dead_letters_are_listed_and_taken_up_again() {
+        let t = TestContext::with_device().await;
+        t.receives("hello", give_up).await;
+        let listed = t.run("dead list").await.unwrap();
+        insta::assert_snapshot!(t.steady(listed.text()), @r"
+        ID                                    STATE  DEVICE  CONVERSATION                          SINCE                 REASON
+        msg_…  dead   gen     cnv_c5a2f48862984b72719ff4cbca6cde7c  2025-10-14 09:15:30Z  trap: unreachable
+        ");
+        let replayed = t.run("dead replay --all --tenant acme").await.unwrap();
+        assert_eq!(replayed.text(), "Replayed 1 of 1.\n");
+        let empty = t.run("dead list").await.unwrap();
+        assert_eq!(empty.text(), "There are no dead letters.\n");
+        let pending = t.run("conversation list").await.unwrap();
+        assert_eq!(pending.json()[0]["pending"], 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_and_the_rest_is_done() {
+        let t = TestContext::with_device().await;
+        t.receives("hello", give_up).await;
+        let listed = t.run("dead list").await.unwrap();
+        let id = listed.json()[0]["id"].as_str().unwrap();
+        let answer = t.run(&format!("dead replay msg_none {id}")).await.unwrap();
+        assert_eq!(answer.json()["replayed"], 1);
+        assert_eq!(answer.json()["failed"][0]["id"], "msg_none");
+        assert_eq!(answer.exit_code(), std::process::ExitCode::FAILURE);
+        let wrong = t.run("dead replay cnv_1").await.unwrap_err();
+        assert!(wrong.is::<super::Usage>());
+    }
+}

@@ -366,3 +366,123 @@ async fn device_json(
         made,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::testing::TestContext;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_device_is_added_with_secrets_that_are_shown_once() {
+        let t = TestContext::new();
+        t.run("tenant add acme").await.unwrap();
+        let line =
+            "device add --tenant acme --channel generic --id gen --url https://example.test/in";
+        let added = t.run(line).await.unwrap();
+        let secret = added.json()["made"]["inbound"].as_str().unwrap();
+        let text = added.text().replace(secret, "whsec_A");
+        let text = text.replace(
+            added.json()["made"]["outbound"].as_str().unwrap(),
+            "whsec_B",
+        );
+        insta::assert_snapshot!(t.steady(&text), @r"
+        device         gen
+        tenant         acme (ten_…)
+        channel        generic
+        webhook        /webhooks/gen (below your public https address)
+        plugin         none: add one with `nodepath plugin add FILE --tenant acme --device gen`
+        plugin config  {}
+        alert          -
+        added          2025-10-14 09:15:30Z
+        settings       budget.cpu = 1s
+                       budget.memory = 64MiB
+                       budget.wall = 30s
+                       debounce = 0s
+                       duplicate_window = 2s
+                       fallback = silence
+                       max_attempts = 5
+                       max_restarts = 3
+                       max_wait = 20s
+                       overlap = restart
+                       part_delay = 0s
+                       takeover = 1h
+                       unknown = hold
+                       unknown_window = 0s
+
+        Made now and shown this once; the other side needs them:
+        inbound   whsec_A
+        outbound  whsec_B
+        ");
+        let shown = t.run("device show gen").await.unwrap();
+        assert!(!shown.text().contains("whsec_") && shown.json().get("made").is_none());
+        let listed = t.run("device list").await.unwrap();
+        insta::assert_snapshot!(listed.text(), @r"
+        ID   TENANT  CHANNEL  PLUGIN  ALERT  ADDED
+        gen  acme    generic  -       -      2025-10-14 09:15:30Z
+        ");
+        assert_eq!(listed.json()[0], *shown.json());
+    }
+
+    #[tokio::test]
+    async fn a_whatsapp_device_takes_its_secrets_from_files() {
+        let t = TestContext::new();
+        t.run("tenant add acme").await.unwrap();
+        let file = t.file(
+            "meta.json",
+            r#"{"app_secret": "hunter2", "phone_number_id": "106540352242922"}"#,
+        );
+        let token = t.file("token", "EAAx\n");
+        let line =
+            format!("device add --tenant acme --channel whatsapp --id wa --credentials {file}");
+        let error = t.run(&line).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "credentials: access_token is missing; give --access-token"
+        );
+        let added = t
+            .run(&format!("{line} --access-token @{token}"))
+            .await
+            .unwrap();
+        let made: Vec<_> = added.json()["made"].as_object().unwrap().keys().collect();
+        assert_eq!(made, ["verify_token"]);
+        assert!(!added.text().contains("hunter2") && !added.text().contains("EAAx"));
+        // Its provider can tell what became of a part.
+        assert_eq!(added.json()["settings"]["unknown_window_ms"], 30_000);
+        let changed = t
+            .run(&format!("device credentials wa --access-token @{token}"))
+            .await
+            .unwrap();
+        assert_eq!(changed.json()["made"], serde_json::json!({}));
+        assert!(
+            t.run("device credentials wa")
+                .await
+                .unwrap_err()
+                .is::<Usage>()
+        );
+    }
+
+    #[tokio::test]
+    async fn settings_are_changed_and_wrong_ones_change_nothing() {
+        let t = TestContext::with_device().await;
+        let changed = t
+            .run("device set gen --overlap queue --debounce 4s --set max_restarts=1")
+            .await
+            .unwrap();
+        assert_eq!(changed.json()["settings"]["debounce_ms"], 4_000);
+        let error = t
+            .run("device set gen --overlap skip --set debonce=1s")
+            .await
+            .unwrap_err();
+        assert!(error.is::<Usage>());
+        let shown = t.run("device show gen").await.unwrap();
+        assert_eq!(shown.json()["settings"]["overlap"], "queue");
+        assert!(t.run("device set gen").await.unwrap_err().is::<Usage>());
+        assert!(t.run("device set other --overlap skip").await.is_err());
+        assert!(
+            t.run("device add --tenant acme --channel generic --id a/b --url https://x.test")
+                .await
+                .unwrap_err()
+                .is::<Usage>()
+        );
+    }
+}

@@ -287,3 +287,91 @@ pub(super) async fn validate_config(
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::testing::TestContext;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_is_checked_added_and_answers() {
+        let t = TestContext::with_device().await;
+        let menu = TestContext::component("menu");
+        let checked = t.run(&format!("plugin check {menu}")).await.unwrap();
+        assert_eq!(checked.json()["ok"], true);
+        assert_eq!(checked.json()["name"], "menu");
+        let added = t
+            .run(&format!("plugin add {menu} --tenant acme --device gen"))
+            .await
+            .unwrap();
+        assert_eq!(added.json()["digest"], checked.json()["digest"]);
+        let listed = t.run("plugin list --tenant acme").await.unwrap();
+        assert_eq!(listed.json()[0], *added.json());
+        let digest = checked.json()["digest"].as_str().unwrap();
+        let short = &digest[..12];
+        insta::assert_snapshot!(added.text().replace(short, "DIGEST"), @r"
+        Added menu 0.1.0 (DIGEST) for tenant acme.
+        It answers on device gen from the next turn on.
+        ");
+
+        let by_digest = t
+            .run(&format!("device set gen --plugin {short}"))
+            .await
+            .unwrap();
+        assert_eq!(by_digest.json()["plugin"]["digest"], digest);
+        let refused = t.file("config.json", r#"{"businness": "Joe's"}"#);
+        let error = t
+            .run(&format!(
+                "device set gen --plugin menu --plugin-config @{refused}"
+            ))
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the plugin refuses the configuration:"),
+            "{error}"
+        );
+        let taken = t.file("config.json", r#"{"business": "Joe's"}"#);
+        let set = t
+            .run(&format!("device set gen --plugin-config @{taken}"))
+            .await
+            .unwrap();
+        assert_eq!(set.json()["plugin_config"]["business"], "Joe's");
+        let doctor = t.run("doctor").await.unwrap();
+        assert!(doctor.text().contains("1 started"), "{}", doctor.text());
+    }
+
+    #[tokio::test]
+    async fn a_component_that_would_not_run_is_told_to_its_author() {
+        let t = TestContext::new();
+        let other = TestContext::component("test-world");
+        let answer = t.run(&format!("plugin check {other}")).await.unwrap();
+        assert_eq!(answer.json()["ok"], false);
+        assert!(
+            answer.text().contains("would not run: "),
+            "{}",
+            answer.text()
+        );
+        assert_eq!(answer.exit_code(), std::process::ExitCode::FAILURE);
+        let text = t.file("text.wasm", "hello");
+        assert_eq!(
+            t.run(&format!("plugin check {text}")).await.unwrap().json()["ok"],
+            false
+        );
+        let missing = t.run("plugin check nowhere.wasm").await.unwrap_err();
+        assert!(
+            missing
+                .to_string()
+                .contains("cargo component build --release"),
+            "{missing}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_is_not_there_is_told_with_those_that_are() {
+        let t = TestContext::with_device().await;
+        let error = t.run("device set gen --plugin echo").await.unwrap_err();
+        insta::assert_snapshot!(error, @r#"the tenant has no plugin "echo" (it has none); add it with `nodepath plugin add FILE --tenant …`"#);
+    }
+}

@@ -23,7 +23,13 @@ use crate::model::{
 /// The most messages that one turn answers; what is beyond waits for the next. A plugin is given all of them in one list.
 const MAX_MESSAGES_PER_TURN: i64 = 100;
 
-type Pending = HashMap<String, Vec<PendingMessage>>;
+/// What waits in a conversation, oldest first, and since when.
+#[derive(Default)]
+struct Pending {
+    messages: Vec<PendingMessage>,
+    since: Option<i64>,
+}
+
 type DueTimers = HashMap<String, Trigger>;
 
 impl Group {
@@ -37,21 +43,16 @@ impl Group {
         if free.is_empty() {
             return Ok(());
         }
-        let mut pending = load_pending(conn, &free).await?;
+        let mut pending = self.load_pending(conn, &free).await?;
         let mut timers = load_due_timers(conn, &free, self.now).await?;
         for id in free {
-            let messages = pending.remove(&id).unwrap_or_default();
-            self.start(&id, messages, timers.remove(&id))?;
+            let pending = pending.remove(&id).unwrap_or_default();
+            self.start(&id, pending, timers.remove(&id))?;
         }
         Ok(())
     }
 
-    fn start(
-        &mut self,
-        id: &str,
-        messages: Vec<PendingMessage>,
-        timer: Option<Trigger>,
-    ) -> Result<(), Error> {
+    fn start(&mut self, id: &str, pending: Pending, timer: Option<Trigger>) -> Result<(), Error> {
         let Some(mut entry) = self.rows.remove(id) else {
             return Ok(());
         };
@@ -60,7 +61,8 @@ impl Group {
                 .push(Notice::Lock(LockEvent::released(&entry.row, self.now)));
         }
         let device = self.device(&entry.row.device)?;
-        let trigger = choose(&entry.row, messages, timer);
+        entry.row.first_pending_at = pending.since;
+        let trigger = choose(&entry.row, pending.messages, timer);
         match trigger {
             _ if entry.row.is_paused(self.now.0) => {
                 self.changes.absorb.insert(id.to_owned());
@@ -82,6 +84,50 @@ impl Group {
         }
         self.rows.insert(id.to_owned(), entry);
         Ok(())
+    }
+
+    /// What waits in these conversations. A message that can't be read, which an older program finds after a newer one, goes to
+    /// the dead letters and keeps nobody waiting.
+    async fn load_pending(
+        &mut self,
+        conn: &mut SqliteConnection,
+        conversations: &[String],
+    ) -> Result<HashMap<String, Pending>, Error> {
+        let rows: Vec<(String, String, i64, i64, String)> = sqlx::query_as(
+            "SELECT conversation, id, seq, received_at, message FROM (
+                 SELECT conversation, id, seq, received_at, message,
+                        ROW_NUMBER() OVER (PARTITION BY conversation ORDER BY seq) AS place
+                 FROM inbox WHERE state = 'pending' AND conversation IN (SELECT value FROM json_each($1)))
+             WHERE place <= $2 ORDER BY conversation, seq",
+        )
+        .bind(json_rows(conversations)?)
+        .bind(MAX_MESSAGES_PER_TURN)
+        .fetch_all(conn)
+        .await?;
+        let mut pending: HashMap<String, Pending> = HashMap::new();
+        for (conversation, id, seq, received_at, message) in rows {
+            match serde_json::from_str::<InboundMessage>(&message) {
+                Ok(message) => {
+                    let entry = pending.entry(conversation).or_default();
+                    entry.since.get_or_insert(received_at);
+                    entry.messages.push(PendingMessage {
+                        id: MessageId::from_trusted(id),
+                        seq,
+                        message,
+                    });
+                }
+                Err(error) => {
+                    let reason = Some(format!("this program can't read it: {error}"));
+                    self.changes.marks.push(Mark {
+                        id,
+                        state: "dead",
+                        reason,
+                        turn: None,
+                    });
+                }
+            }
+        }
+        Ok(pending)
     }
 
     /// A turn that never came to an end, try after try: its messages take the host down with them.
@@ -188,34 +234,6 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
         seed: u64::from_ne_bytes(row.seed.to_ne_bytes()),
         last_inbound_at: row.last_inbound_at.map(Timestamp),
     }
-}
-
-async fn load_pending(
-    conn: &mut SqliteConnection,
-    conversations: &[String],
-) -> Result<Pending, Error> {
-    let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
-        "SELECT conversation, id, seq, message FROM (
-             SELECT conversation, id, seq, message,
-                    ROW_NUMBER() OVER (PARTITION BY conversation ORDER BY seq) AS place
-             FROM inbox WHERE state = 'pending' AND conversation IN (SELECT value FROM json_each($1)))
-         WHERE place <= $2 ORDER BY conversation, seq",
-    )
-    .bind(json_rows(conversations)?)
-    .bind(MAX_MESSAGES_PER_TURN)
-    .fetch_all(conn)
-    .await?;
-    let mut pending = Pending::new();
-    for (conversation, id, seq, message) in rows {
-        let message: InboundMessage =
-            serde_json::from_str(&message).map_err(|e| Error::corrupt("inbox.message", e))?;
-        let id = MessageId::from_trusted(id);
-        pending
-            .entry(conversation)
-            .or_default()
-            .push(PendingMessage { id, seq, message });
-    }
-    Ok(pending)
 }
 
 async fn load_due_timers(

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::accept::Intake;
 use super::due::DueRows;
 use super::finish::{StateWrite, TagWrite, TimerWrite, TurnWrite};
 use super::host::Work;
+use super::intake::Intake;
 use super::observe::LockEvent;
 use super::rows::{PartRow, Row, json_rows};
 use super::writer::{Op, Stage};
