@@ -38,6 +38,8 @@ CREATE TABLE conversation (
     tenant           TEXT NOT NULL,
     device           TEXT NOT NULL REFERENCES device (id),
     prospect         TEXT NOT NULL,
+    -- Where replies go, if they last wrote under another id than the one that the conversation began with.
+    address          TEXT,
     prospect_name    TEXT,
     state            TEXT NOT NULL CHECK (state IN ('idle', 'waiting', 'running', 'sending')),
     version          INTEGER NOT NULL,

@@ -498,7 +498,6 @@ async fn health_is_told_on_both_listeners_and_readiness_on_the_operators() {
 
 /// A reply to the old number would not arrive.
 #[tokio::test]
-#[ignore = "the conversation is still answered at the id that it began with"]
 async fn one_who_has_a_new_number_is_answered_there_and_known_still() {
     let host = Setup::script().start().await;
     host.answers("wamid.1", "set conversation k kept; reply ok")

@@ -119,6 +119,8 @@ impl Group {
         };
         let row = &mut entry.row;
         row.last_inbound_at = Some(now.0);
+        let wrote_as = message.prospect.as_str();
+        row.address = (wrote_as != row.prospect).then(|| wrote_as.to_owned());
         if message.prospect_name.is_some() {
             row.prospect_name.clone_from(&message.prospect_name);
         }

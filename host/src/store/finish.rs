@@ -324,7 +324,7 @@ impl Group {
             .map(|(i, (part, body))| new_part(&row, &finish.record.turn, i, part, body, now))
             .collect::<Result<_, _>>()?;
         if let Some(first) = parts.first_mut() {
-            self.begin_part(first, &row.prospect)?;
+            self.begin_part(first, row.addressee())?;
         }
         let has_parts = !parts.is_empty();
         self.changes.new_parts.append(&mut parts);

@@ -16,6 +16,7 @@ pub(super) struct Row {
     pub(super) tenant: String,
     pub(super) device: String,
     pub(super) prospect: String,
+    pub(super) address: Option<String>,
     pub(super) prospect_name: Option<String>,
     #[sqlx(try_from = "String")]
     pub(super) state: StateWord,
@@ -77,6 +78,7 @@ impl Row {
             tenant: tenant.to_owned(),
             device: device.to_string(),
             prospect: prospect.to_string(),
+            address: None,
             prospect_name: None,
             state: StateWord(State::Idle),
             version: 0,
@@ -102,6 +104,11 @@ impl Row {
             last_hash_at: None,
             created_at: now,
         }
+    }
+
+    /// Where replies go: to the id under which they last wrote. A number that was given up takes no messages.
+    pub(super) fn addressee(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.prospect)
     }
 
     /// Promise I3: whether this token is the one that may finish the running turn.

@@ -235,7 +235,7 @@ impl Group {
             return Ok(());
         };
         if first.state == "queued" && first.next_at.is_none() {
-            let prospect = entry.row.prospect.clone();
+            let prospect = entry.row.addressee().to_owned();
             self.begin_part(&mut first, &prospect)?;
             self.changes.touched_parts.insert(first.id.clone());
             self.parts.insert(first.id.clone(), first);
@@ -305,7 +305,7 @@ impl Group {
                 self.notices
                     .push(Notice::Lock(LockEvent::acquired(&entry.row)));
             }
-            let prospect = entry.row.prospect.clone();
+            let prospect = entry.row.addressee().to_owned();
             self.begin_part(&mut part, &prospect)?;
         }
         self.changes.touched_parts.insert(part.id.clone());
