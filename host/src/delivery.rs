@@ -2,9 +2,11 @@
 //!
 //! A part that comes in here is written down as being sent, and goes out as exactly one [`Settle`].
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::channel;
 use crate::model::delivery::Presence;
-use crate::model::{DeadScope, Delivery, Device, DeviceId, Part, ProspectId};
+use crate::model::{DeadScope, Delivery, Device, DeviceId, DeviceSettings, Part, ProspectId};
 use crate::store::{Error, Host, Settle, Settled};
 
 /// Parts that were sent, retried and so on, by `result`.
@@ -102,12 +104,15 @@ impl Deliveries {
 
 impl Inner {
     async fn deliver(&self, part: Part) {
-        let result = match self.attempt(&part).await {
-            Ok(result) => result,
-            Err(error) => {
+        // A panic of ours must not keep the lock.
+        let attempt = AssertUnwindSafe(self.attempt(&part)).catch_unwind().await;
+        let result = match attempt {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => {
                 tracing::error!(%error, "delivery: the part could not be tried");
                 self.put_off(&error.to_string())
             }
+            Err(_) => self.panicked(),
         };
         tell(&part, &result);
         metrics::counter!(PARTS, "result" => word(&result)).increment(1);
@@ -133,6 +138,8 @@ impl Inner {
         let credentials = self.host.credentials(&part.device).await?;
         let now = self.host.clock().now();
         let started = std::time::Instant::now();
+        // Where the tests let the host panic in the middle of a delivery.
+        fail::fail_point!("delivery.attempt");
         let delivery = channel::send(&self.client, &credentials, part, now).await;
         metrics::histogram!(SEND_SECONDS).record(started.elapsed().as_secs_f64());
         drop(slot);
@@ -172,6 +179,15 @@ impl Inner {
                 why,
                 alert: scope == DeadScope::Device,
             },
+        }
+    }
+
+    /// The part may have left before the panic, so nobody can tell.
+    fn panicked(&self) -> Settled {
+        let window = Duration::from_millis(DeviceSettings::default().unknown_window_ms);
+        Settled::Unknown {
+            until: self.host.clock().now().plus(window),
+            why: "the host panicked; its log says where".to_owned(),
         }
     }
 

@@ -21,6 +21,7 @@ mod limits;
 mod lru;
 mod meter;
 mod overlay;
+mod pace;
 mod prescan;
 mod queue;
 mod reads;

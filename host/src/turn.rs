@@ -192,6 +192,8 @@ impl Inner {
         claim: &Claim,
         cancel: &CancellationToken,
     ) -> (TurnEnd, std::time::Duration) {
+        // Where the tests let the host panic in the middle of a turn.
+        fail::fail_point!("turn.attempt");
         let run = tokio::select! {
             // A turn that has ended counts as ended, even if it was to be stopped in the same moment.
             biased;

@@ -149,19 +149,14 @@ pub fn compile_child() -> ExitCode {
     match limited().and_then(|()| exchange(io::stdin().lock(), io::stdout().lock())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Refused(why)) => {
-            complain(&why);
+            eprintln!("{why}");
             ExitCode::from(REFUSED)
         }
         Err(error) => {
-            complain(&error.to_string());
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
-}
-
-#[expect(clippy::print_stderr, reason = "the parent reads it there")]
-fn complain(why: &str) {
-    eprintln!("{why}");
 }
 
 pub(super) fn limited() -> Result<(), Error> {

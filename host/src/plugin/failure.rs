@@ -56,6 +56,7 @@ pub(super) fn of_call(error: &wasmtime::Error, guest: &Guest, budget: Budget) ->
         }
         None => {}
     }
+    // The pool has more of everything than all slots together can take, so this is a fault of that sum.
     if error.is::<PoolConcurrencyLimitError>() {
         return new(FailureKind::Host, "no room for another plugin; try again");
     }

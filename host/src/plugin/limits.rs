@@ -6,6 +6,10 @@ use std::time::Duration;
 /// waits no longer for it.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
+/// A turn that has computed for so long computes for long: from here on it queues for the thread. Rust guests answer in well
+/// below 1 ms, and interpreters in a few.
+pub(super) const LONG: Duration = Duration::from_millis(20);
+
 /// The stack of a guest, in bytes. Rust and JavaScript guests use a few dozen KiB.
 pub(super) const WASM_STACK: usize = 512 << 10;
 

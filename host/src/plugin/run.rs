@@ -12,8 +12,9 @@ use wasmtime::{Store, UpdateDeadline};
 use super::bindings::{Conversation, handler, manifest};
 use super::failure;
 use super::guest::Guest;
-use super::limits::HOSTCALL_BYTES;
+use super::limits::{HOSTCALL_BYTES, LONG};
 use super::meter::{CpuMeter, MemoryAccount};
+use super::pace::{Pace, Stride};
 use super::registry::Plugin;
 use super::turn::{LogLine, Surroundings};
 use crate::model::TurnFailure;
@@ -66,12 +67,15 @@ pub(super) async fn run(
     call: Call,
     around: Surroundings,
     account: MemoryAccount,
+    pace: &Pace,
 ) -> Finished {
     let started = Instant::now();
-    let (budget, cpu) = (around.budget, CpuMeter::default());
-    let mut store = store(plugin, Guest::new(around, account), &cpu, budget.cpu());
+    let (budget, cpu, stride) = (around.budget, CpuMeter::default(), pace.stride());
+    let mut store = Store::new(plugin.engine(), Guest::new(around, account));
+    bound(&mut store, cpu.clone(), budget.cpu(), stride.clone());
     // The boundary: a guest that traps is an error of the call, and a host function that panics ends here too.
-    let called = AssertUnwindSafe(metered(&cpu, perform(plugin, &mut store, call))).catch_unwind();
+    let called = step_by_step(&cpu, &stride, perform(plugin, &mut store, call));
+    let called = AssertUnwindSafe(called).catch_unwind();
     let ended = timeout(budget.wall(), called).await;
     let guest = store.data();
     let log = guest.log.clone();
@@ -101,20 +105,23 @@ pub(super) async fn run(
     }
 }
 
-fn store(plugin: &Plugin, guest: Guest, cpu: &CpuMeter, budget: Duration) -> Store<Guest> {
-    let mut store = Store::new(plugin.engine(), guest);
+/// Sets the bounds of memory, of what one call of the host may carry, and of CPU time.
+fn bound(store: &mut Store<Guest>, cpu: CpuMeter, budget: Duration, stride: Stride) {
     store.limiter(|guest| &mut guest.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
-    let cpu = cpu.clone();
+    // Called at each tick: the thread is handed back, for the turns beside this one and for whoever wants to cancel it.
     store.epoch_deadline_callback(move |_| {
-        if cpu.spent_until_now() >= budget {
+        let spent = cpu.spent_until_now();
+        if spent >= budget {
             return Ok(UpdateDeadline::Interrupt);
         }
-        // The thread is handed back at each tick, for the turns beside this one and for whoever wants to cancel it.
-        let others = Box::pin(tokio::task::yield_now());
-        Ok(UpdateDeadline::YieldCustom(1, others))
+        let pause = if spent < LONG {
+            stride.rest()
+        } else {
+            stride.queue()
+        };
+        Ok(UpdateDeadline::YieldCustom(1, pause))
     });
-    store
 }
 
 /// What came back, still without the effects.
@@ -149,8 +156,13 @@ async fn perform(
     })
 }
 
-/// Counts the time of each step.
-async fn metered<F: Future>(cpu: &CpuMeter, future: F) -> F::Output {
+/// Counts the CPU time of each step, and makes way after it.
+async fn step_by_step<F: Future>(cpu: &CpuMeter, stride: &Stride, future: F) -> F::Output {
     let mut future = pin!(future);
-    poll_fn(|context| cpu.measure(|| future.as_mut().poll(context))).await
+    poll_fn(|context| {
+        let polled = cpu.measure(|| future.as_mut().poll(context));
+        stride.pause();
+        polled
+    })
+    .await
 }

@@ -3,6 +3,7 @@
 mod bounds;
 mod cache;
 mod compiler;
+mod cost;
 mod refused;
 mod turn;
 

@@ -11,6 +11,7 @@ use wasmtime::Engine;
 
 use super::Error;
 use super::meter::MemoryAccount;
+use super::pace::Pace;
 use super::queue::Slot;
 use super::registry::Plugin;
 use super::run::{Call, Finished, run};
@@ -62,7 +63,7 @@ impl Workers {
 impl Worker {
     fn start(n: usize) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(Error::Thread)?;
         let (jobs, waiting) = mpsc::unbounded_channel();
@@ -85,10 +86,11 @@ impl Worker {
 }
 
 async fn work(mut waiting: mpsc::UnboundedReceiver<Job>, load: Arc<AtomicUsize>) {
+    let pace = Pace::new();
     while let Some(job) = waiting.recv().await {
-        let one = One(Arc::clone(&load));
+        let (one, pace) = (One(Arc::clone(&load)), pace.clone());
         tokio::task::spawn_local(async move {
-            job.run().await;
+            job.run(&pace).await;
             drop(one);
         });
     }
@@ -106,7 +108,7 @@ impl Drop for One {
 impl Job {
     /// Runs the call until it ends or nobody waits for it any more. A guest comes back to this future at each tick of the
     /// epoch, so a guest that nobody waits for is gone within a tick.
-    async fn run(self) {
+    async fn run(self, pace: &Pace) {
         let Self {
             plugin,
             call,
@@ -119,7 +121,7 @@ impl Job {
         let finished = tokio::select! {
             biased;
             () = reply.closed() => None,
-            finished = run(&plugin, call, around, account) => Some(finished),
+            finished = run(&plugin, call, around, account, pace) => Some(finished),
         };
         // Whoever learns that the call has ended finds its guest gone and its slot free.
         drop((live, slot));

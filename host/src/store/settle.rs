@@ -6,8 +6,9 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::Error;
 use super::accept::Fate;
-use super::group::{Group, Notice};
+use super::group::{Group, Next, Notice};
 use super::host::Work;
+use super::observe::LockEvent;
 use super::rows::{PartRow, json_rows};
 use super::writer::{Op, Stage};
 use crate::model::device::UnknownPolicy;
@@ -289,7 +290,9 @@ impl Group {
             return Ok(());
         };
         // A part that an operator sends again takes the lock, so that it can't overtake a turn.
+        // Another operation of the group may have given the lock to a turn.
         let may_lock = matches!(entry.row.state.0, State::Idle | State::Waiting)
+            && entry.next == Next::Stay
             && self.stage == Stage::Running;
         if busy || self.stage == Stage::Halted || !(may_lock || entry.row.state.0 == State::Sending)
         {
@@ -299,6 +302,8 @@ impl Group {
                 entry.row.epoch += 1;
                 entry.row.state.0 = State::Sending;
                 entry.row.locked_at = Some(now);
+                self.notices
+                    .push(Notice::Lock(LockEvent::acquired(&entry.row)));
             }
             let prospect = entry.row.prospect.clone();
             self.begin_part(&mut part, &prospect)?;

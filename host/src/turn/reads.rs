@@ -1,6 +1,7 @@
 //! The store as a running plugin sees it: its own conversation, and its own tenant's values.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -37,8 +38,7 @@ impl Reads for StoreReads {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<StoredValue>, ReadError>> {
         async move {
-            // Where the tests let a host call fail, panic or hang.
-            fail::fail_point!("turn.read_state", |_| Err(ReadError::Unavailable));
+            trouble().await?;
             let kept = self
                 .host
                 .kept(&self.tenant, &self.conversation, &self.prospect, scope, key);
@@ -86,6 +86,22 @@ impl Reads for StoreReads {
         }
         .boxed()
     }
+}
+
+/// Where the tests let a host call fail (`return`), panic (`panic`), or wait for as long as that is set (`return(hang)`).
+async fn trouble() -> Result<(), ReadError> {
+    while let Some(how) = ordered() {
+        if how != "hang" {
+            return Err(ReadError::Unavailable);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+fn ordered() -> Option<String> {
+    fail::fail_point!("turn.read_state", |how| Some(how.unwrap_or_default()));
+    None
 }
 
 /// The guest is told that it failed, and the operator why.

@@ -214,7 +214,7 @@ async fn a_guest_that_nobody_waits_for_is_gone() {
 async fn a_noisy_guest_does_not_stop_another_on_its_thread() {
     let bench = Bench::new();
     let (noisy, quiet) = (bench.plugin("test-loop").await, bench.plugin("echo").await);
-    let mut loops: Vec<_> = (0..3)
+    let mut loops: Vec<_> = (0..7)
         .map(|_| Box::pin(bench.runtime.run(&noisy, within(600_000, 600_000, "hi"))))
         .collect();
     let mut loops = futures_util::future::select_all(loops.iter_mut());
@@ -224,7 +224,7 @@ async fn a_noisy_guest_does_not_stop_another_on_its_thread() {
     };
     let mut live = bench.runtime.live_instances();
     let meanwhile = async {
-        live.wait_for(|count| *count == 3).await.unwrap();
+        live.wait_for(|count| *count == 7).await.unwrap();
         bench.runtime.run(&quiet, other).await
     };
     tokio::select! {
