@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 //!
-//! A command that does one thing works on a [`Store`], beside a running host, and answers an [`Answer`]: what people read and
+//! A command that does one thing works on the store, beside a running host, and has an answer in two forms: what people read and
 //! what programs read, of which one is printed. `serve`, `demo` and `chat` run a host of their own.
 //!
 //! Exit codes, which scripts may rely on: 0 it was done, 1 it failed, 2 the command line itself is wrong.
@@ -37,10 +37,10 @@ use context::Context;
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file [default: $NODEPATH_CONFIG, else ./nodepath.toml if there is one]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, display_order = 900, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Answer with JSON on standard output; errors stay text on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     json: bool,
     #[command(subcommand)]
     command: Command,
