@@ -2,13 +2,13 @@
 
 use nodepath::model::device::Overlap;
 
-use crate::support::{PROSPECT, Setup, whatsapp_text};
+use crate::support::{PROSPECT, Setup};
 
 #[tokio::test]
 async fn a_text_is_answered_once_and_the_lock_is_held_until_the_reply_is_sent() {
     let host = Setup::plugin("echo").start().await;
     host.provider.hold();
-    host.receives(whatsapp_text("wamid.1", "hello")).await;
+    host.hears("wamid.1", "hello").await;
     host.provider.wait_for_arrivals(1).await;
     // S1, S8: the lock is on the way of the message, and visible while it is held.
     let locks = host.store.session_locks().await.unwrap();
@@ -28,10 +28,10 @@ async fn a_text_is_answered_once_and_the_lock_is_held_until_the_reply_is_sent() 
 #[tokio::test]
 async fn a_redelivery_is_not_answered() {
     let host = Setup::plugin("echo").start().await;
-    host.receives(whatsapp_text("wamid.1", "hello")).await;
+    host.hears("wamid.1", "hello").await;
     host.provider.sent().await;
     host.until_idle().await;
-    let answer = host.receives(whatsapp_text("wamid.1", "hello")).await;
+    let answer = host.hears("wamid.1", "hello").await;
     assert_eq!(answer["duplicates"], 1);
     host.stop().await;
 }
@@ -43,12 +43,9 @@ async fn under_skip_a_second_message_meets_the_lock() {
         .start()
         .await;
     host.provider.hold();
-    host.receives(whatsapp_text("wamid.1", "one")).await;
+    host.hears("wamid.1", "one").await;
     host.provider.wait_for_arrivals(1).await;
-    assert_eq!(
-        host.receives(whatsapp_text("wamid.2", "two")).await["skipped"],
-        1
-    );
+    assert_eq!(host.hears("wamid.2", "two").await["skipped"], 1);
     host.provider.release();
     host.until_idle().await;
     assert_eq!(host.provider.requests().len(), 1);

@@ -2,4 +2,14 @@
 //! components. `tests/README.md` says which test shows what.
 
 mod conversation;
+mod delivery;
+mod generic;
+mod guests;
+mod overlap;
+mod release;
+mod seed;
+mod stop;
 mod support;
+mod takeover;
+mod timers;
+mod webhook;

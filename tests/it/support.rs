@@ -1,5 +1,10 @@
 //! A host in this process, on a database of its own, with one tenant, one WhatsApp device and a played provider.
 
+mod invariants;
+mod log;
+mod setup;
+mod trouble;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,125 +14,56 @@ use nodepath::channel;
 use nodepath::cli::demo::provider::FakeWhatsApp;
 use nodepath::cli::demo::webhooks::Webhook;
 use nodepath::config::Config;
-use nodepath::model::{
-    Clock, ConversationId, DeviceId, DeviceSettings, Digest, ProspectId, Secret, TenantId,
-    Timestamp,
-};
-use nodepath::plugin::Compiler;
-use nodepath::store::{ConversationDetail, Host, NewDevice, NewPlugin, Store};
+use nodepath::model::{Clock, ConversationId, DeviceId, ProspectId, Secret, TenantId, Timestamp};
+use nodepath::store::{ConversationDetail, Store};
 use reqwest::StatusCode;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+pub(crate) use self::log::Log;
+pub(crate) use self::setup::{Setup, component};
+pub(crate) use self::trouble::Trouble;
 
 /// Who writes in the tests.
 pub(crate) const PROSPECT: &str = "6281234567890";
 
 /// How long a test waits for something that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The key that seals the tests' secrets. It is the same for all, so that they share compiled plugins.
-const SEAL_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
-/// How a test wants its host.
-pub(crate) struct Setup {
-    plugin: &'static str,
-    plugin_config: String,
-    settings: DeviceSettings,
-    max_pending: u32,
-    stop_deadline: Duration,
-}
-
-impl Setup {
-    /// A host whose device is answered by this plugin.
-    pub(crate) fn plugin(name: &'static str) -> Self {
-        Self {
-            plugin: name,
-            plugin_config: "{}".to_owned(),
-            settings: DeviceSettings::default(),
-            max_pending: 1_000,
-            stop_deadline: PATIENCE,
-        }
-    }
-
-    pub(crate) fn settings(self, change: impl FnOnce(&mut DeviceSettings)) -> Self {
-        let mut settings = self.settings;
-        change(&mut settings);
-        Self { settings, ..self }
-    }
-
-    pub(crate) fn plugin_config(self, json: impl Into<String>) -> Self {
-        Self {
-            plugin_config: json.into(),
-            ..self
-        }
-    }
-
-    pub(crate) fn max_pending(self, max_pending: u32) -> Self {
-        Self {
-            max_pending,
-            ..self
-        }
-    }
-
-    pub(crate) fn stop_deadline(self, stop_deadline: Duration) -> Self {
-        Self {
-            stop_deadline,
-            ..self
-        }
-    }
-
-    pub(crate) async fn start(self) -> TestHost {
-        TestHost::start(self).await
-    }
-}
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running host.
 pub(crate) struct TestHost {
     pub(crate) url: String,
     pub(crate) admin_url: String,
     pub(crate) store: Store,
-    pub(crate) provider: FakeWhatsApp,
+    pub(crate) provider: Arc<FakeWhatsApp>,
     pub(crate) client: reqwest::Client,
     pub(crate) tenant: TenantId,
     pub(crate) device: DeviceId,
+    left: Left,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// What outlives a run of the host.
+struct Left {
     config: Config,
+    clock: Clock,
     dir: Arc<tempfile::TempDir>,
-    running: Option<(oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>)>,
+    tenant: TenantId,
+    device: DeviceId,
+    may_send_twice: bool,
+    _trouble: trouble::Guard,
 }
 
 impl TestHost {
-    async fn start(setup: Setup) -> Self {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let config = config(dir.path(), setup.stop_deadline);
-        let provider = FakeWhatsApp::start().await.unwrap();
-        let app = open(&config).await;
-        let host = app.host();
-        let tenant = host.add_tenant("acme", setup.max_pending).await.unwrap().id;
-        let plugin = register(&host, &tenant, setup.plugin).await;
-        let device = DeviceId::parse("device_123").unwrap();
-        host.add_device(NewDevice {
-            id: device.clone(),
-            tenant: tenant.clone(),
-            credentials: provider.credentials(),
-            plugin: Some(plugin),
-            plugin_config: setup.plugin_config,
-            settings: setup.settings,
-        })
-        .await
-        .unwrap();
-        drop(host);
-        Self::run(app, config, dir, provider, tenant, device).await
-    }
-
-    async fn run(
-        app: App,
-        config: Config,
-        dir: Arc<tempfile::TempDir>,
-        provider: FakeWhatsApp,
-        tenant: TenantId,
-        device: DeviceId,
-    ) -> Self {
+    async fn run(app: App, provider: Arc<FakeWhatsApp>, left: Left) -> Self {
         let store = Store::clone(&app.host());
         let (listener, admin) = (listen().await, listen().await);
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -137,48 +73,72 @@ impl TestHost {
         let task = tokio::spawn(app.run(listener, Some(admin), async {
             stopped.await.ok();
         }));
-        let client = channel::http_client().unwrap();
-        let running = Some((stop, task));
         Self {
             url,
             admin_url,
             store,
             provider,
-            client,
-            tenant,
-            device,
-            config,
-            dir,
-            running,
+            client: channel::http_client().unwrap(),
+            tenant: left.tenant.clone(),
+            device: left.device.clone(),
+            left,
+            running: Some(Running { stop, task }),
         }
     }
 
     /// Delivers a webhook, signed, and expects that it is taken.
     pub(crate) async fn receives(&self, webhook: Webhook) -> serde_json::Value {
-        let response = self.posts(&webhook).await;
-        let (status, body) = (response.status(), response.text().await.unwrap());
-        assert_eq!(status, StatusCode::OK, "{body}");
-        serde_json::from_str(&body).unwrap()
+        taken(self.posts(&webhook).await).await
+    }
+
+    /// Delivers a text of [`PROSPECT`], and expects that it is taken.
+    pub(crate) async fn hears(&self, id: &str, text: &str) -> serde_json::Value {
+        self.receives(self.text(id, text)).await
+    }
+
+    /// Delivers a text of [`PROSPECT`], and waits until it is answered and the lock is free.
+    pub(crate) async fn answers(&self, id: &str, text: &str) -> String {
+        let before = self.provider.taken().len();
+        self.hears(id, text).await;
+        let taken = self.provider.wait_for(before + 1).await;
+        self.until_idle().await;
+        taken[before].text.clone().unwrap_or_default()
+    }
+
+    /// A webhook with one text of [`PROSPECT`], sent now by the host's clock.
+    pub(crate) fn text(&self, id: &str, text: &str) -> Webhook {
+        Webhook::new().text(PROSPECT, id, text, self.now())
     }
 
     /// Delivers a webhook, signed.
     pub(crate) async fn posts(&self, webhook: &Webhook) -> reqwest::Response {
+        self.posts_to(&self.device, webhook).await
+    }
+
+    /// Delivers a webhook to another device, signed.
+    pub(crate) async fn posts_to(&self, device: &DeviceId, webhook: &Webhook) -> reqwest::Response {
         let (body, signature) = webhook.signed(&Secret::new(FakeWhatsApp::APP_SECRET));
-        self.posts_raw(body, Some(&signature)).await
+        let request = self.request(device).body(body);
+        let signed = request.header("x-hub-signature-256", signature);
+        signed.send().await.unwrap()
     }
 
     /// Delivers bytes.
     pub(crate) async fn posts_raw(
         &self,
-        body: Vec<u8>,
+        body: impl Into<reqwest::Body>,
         signature: Option<&str>,
     ) -> reqwest::Response {
-        let url = format!("{}/webhooks/{}", self.url, self.device);
-        let mut request = self.client.post(url).body(body);
+        let mut request = self.request(&self.device).body(body);
         if let Some(signature) = signature {
             request = request.header("x-hub-signature-256", signature);
         }
         request.send().await.unwrap()
+    }
+
+    /// A webhook in the making.
+    pub(crate) fn request(&self, device: &DeviceId) -> reqwest::RequestBuilder {
+        self.client.post(format!("{}/webhooks/{device}", self.url))
     }
 
     /// Waits until the conversation with [`PROSPECT`] is as wanted. The store has no events, so it is asked again and again.
@@ -187,20 +147,29 @@ impl TestHost {
         what: &str,
         wanted: impl Fn(&ConversationDetail) -> bool,
     ) -> ConversationDetail {
-        let id = self.conversation();
+        self.until_in(&self.conversation(), what, wanted).await
+    }
+
+    /// Waits until a conversation is as wanted.
+    pub(crate) async fn until_in(
+        &self,
+        id: &ConversationId,
+        what: &str,
+        wanted: impl Fn(&ConversationDetail) -> bool,
+    ) -> ConversationDetail {
         let look = async {
             loop {
-                if let Ok(detail) = self.store.conversation(&id).await
+                if let Ok(detail) = self.store.conversation(id).await
                     && wanted(&detail)
                 {
                     return detail;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(3)).await;
             }
         };
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(detail) => detail,
-            Err(_) => panic!("never {what}: {:#?}", self.store.conversation(&id).await),
+            Err(_) => panic!("never {what}: {:#?}", self.store.conversation(id).await),
         }
     }
 
@@ -210,41 +179,107 @@ impl TestHost {
     }
 
     pub(crate) fn conversation(&self) -> ConversationId {
-        ConversationId::of(&self.device, &ProspectId::from_trusted(PROSPECT))
+        conversation(&self.device, PROSPECT)
     }
 
-    pub(crate) async fn locks(&self) -> usize {
-        self.store.session_locks().await.unwrap().len()
+    /// How the conversation with [`PROSPECT`] is now.
+    pub(crate) async fn detail(&self) -> ConversationDetail {
+        self.store.conversation(&self.conversation()).await.unwrap()
+    }
+
+    /// How many rows the seed's view of session locks has.
+    pub(crate) async fn locks(&self) -> i64 {
+        self.count("SELECT COUNT(*) FROM ai_whatsapp_session_nodepath")
+            .await
+    }
+
+    /// How many rows the seed's view of executions has.
+    pub(crate) async fn executions(&self) -> i64 {
+        self.count("SELECT COUNT(*) FROM execution_process").await
+    }
+
+    /// Asks the database through a connection of our own, as somebody beside the host would.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        let mut conn = self.connection().await;
+        let count = sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+        count
+    }
+
+    /// A connection of our own to the host's database.
+    pub(crate) async fn connection(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.database());
+        options.connect().await.unwrap()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.left.config.database_path()
+    }
+
+    /// What time it is for the host.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.left.clock.now()
+    }
+
+    /// Lets time pass for a host whose clock the test sets.
+    pub(crate) fn passes(&self, time: Duration) {
+        assert!(matches!(self.left.clock, Clock::Manual(_)), "Setup::clock");
+        self.left.clock.advance(time);
+    }
+
+    /// What the host would leave if it died now: the files as they are, without what only its process knows. The host itself
+    /// goes on.
+    pub(crate) fn as_if_killed(&self) -> Stopped {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let mut config = self.left.config.clone();
+        config.data_dir = dir.path().to_owned();
+        for suffix in ["", "-wal"] {
+            let file = |path: PathBuf| {
+                let mut path = path.into_os_string();
+                path.push(suffix);
+                path
+            };
+            std::fs::copy(file(self.database()), file(config.database_path())).unwrap();
+        }
+        Stopped {
+            left: Left {
+                config,
+                dir,
+                ..self.left.again()
+            },
+            provider: self.provider.clone(),
+        }
+    }
+
+    /// Begins to stop the host; [`TestHost::stop`] waits for the end.
+    pub(crate) fn begin_stop(&mut self) {
+        let running = self.running.as_mut().unwrap();
+        let (spent, _) = oneshot::channel();
+        std::mem::replace(&mut running.stop, spent).send(()).ok();
     }
 
     /// Stops the host and checks what must hold in every database that a host has left.
     pub(crate) async fn stop(mut self) -> Stopped {
-        let (stop, task) = self.running.take().unwrap();
-        stop.send(()).ok();
-        task.await.unwrap().unwrap();
-        let path = self.config.database_path();
-        let sealer = self.config.sealer().unwrap();
-        let store = Store::open(&path, Clock::System, sealer).await.unwrap();
-        let idle = store
-            .conversations(None, nodepath::store::Shown::All, 1_000)
-            .await
-            .unwrap();
-        for conversation in idle {
-            assert!(
-                conversation.state != "idle" || conversation.pending == 0,
-                "I7: {conversation:?}"
-            );
-            assert_ne!(
-                conversation.state, "running",
-                "a stop leaves no turn: {conversation:?}"
-            );
-        }
-        store.close().await;
+        self.begin_stop();
+        self.running.take().unwrap().task.await.unwrap().unwrap();
+        invariants::check(&self.database(), &self.provider, self.left.may_send_twice).await;
         Stopped {
+            left: self.left.again(),
+            provider: self.provider.clone(),
+        }
+    }
+}
+
+impl Left {
+    fn again(&self) -> Self {
+        Self {
             config: self.config.clone(),
+            clock: self.clock.clone(),
             dir: self.dir.clone(),
             tenant: self.tenant.clone(),
             device: self.device.clone(),
+            may_send_twice: self.may_send_twice,
+            _trouble: self._trouble.clone(),
         }
     }
 }
@@ -261,89 +296,56 @@ impl Drop for TestHost {
 
 /// What a stopped host has left.
 pub(crate) struct Stopped {
-    config: Config,
-    dir: Arc<tempfile::TempDir>,
-    tenant: TenantId,
-    device: DeviceId,
+    left: Left,
+    pub(crate) provider: Arc<FakeWhatsApp>,
 }
 
 impl Stopped {
-    /// Starts a host on the same database; `provider` is the one that its device speaks to.
-    pub(crate) async fn restart(self, provider: FakeWhatsApp) -> TestHost {
-        let app = open(&self.config).await;
-        TestHost::run(
-            app,
-            self.config,
-            self.dir,
-            provider,
-            self.tenant,
-            self.device,
-        )
-        .await
+    /// Starts a host on the same database, with the same provider.
+    pub(crate) async fn restart(self) -> TestHost {
+        let app = setup::open(&self.left.config, &self.left.clock).await;
+        TestHost::run(app, self.provider, self.left).await
     }
 }
 
-/// A webhook with one text of [`PROSPECT`].
-pub(crate) fn whatsapp_text(id: &str, text: &str) -> Webhook {
-    Webhook::new().text(PROSPECT, id, text, now())
+/// The body of an answer that must be 200.
+pub(crate) async fn taken(response: reqwest::Response) -> serde_json::Value {
+    let (status, body) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, StatusCode::OK, "{body}");
+    serde_json::from_str(&body).unwrap()
 }
 
-pub(crate) fn now() -> Timestamp {
-    Clock::System.now()
+pub(crate) fn conversation(device: &DeviceId, prospect: &str) -> ConversationId {
+    ConversationId::of(device, &ProspectId::from_trusted(prospect))
 }
 
-/// Registers a plugin of this project.
-pub(crate) async fn register(host: &Host, tenant: &TenantId, name: &str) -> Digest {
-    let path = component(name);
-    let Ok(component) = std::fs::read(&path) else {
-        panic!(
-            "{} is missing: run `cargo xtask plugins` first",
-            path.display()
-        );
-    };
-    let digest = Digest::of(&component);
-    host.add_plugin(NewPlugin {
-        tenant: tenant.clone(),
-        digest: digest.clone(),
-        name: name.to_owned(),
-        version: "0.0.0".to_owned(),
-        manifest: "{}".to_owned(),
-        component,
-    })
-    .await
-    .unwrap();
-    digest
+/// The states of the last messages that came in, oldest first.
+pub(crate) fn states(detail: &ConversationDetail) -> Vec<&str> {
+    detail
+        .inbox
+        .iter()
+        .rev()
+        .map(|m| m.state.as_str())
+        .collect()
 }
 
-pub(crate) fn component(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../plugins/target/components/{name}.wasm"))
+/// The outcomes of the last tries of turns, oldest first.
+pub(crate) fn outcomes(detail: &ConversationDetail) -> Vec<&str> {
+    let turns = detail.turns_run.iter().rev();
+    turns.map(|t| t.outcome.as_str()).collect()
 }
 
-fn config(dir: &Path, stop_deadline: Duration) -> Config {
-    Config {
-        data_dir: dir.to_owned(),
-        seal_key: Some(Secret::new(SEAL_KEY)),
-        stop_deadline,
-        // Tests see what a command line changes at once.
-        due_poll: Duration::from_millis(20),
-        ..Config::default()
-    }
-}
-
-async fn open(config: &Config) -> App {
-    // Compiled plugins are shared by all tests: the key is the same, and so is what they compile.
-    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
-    std::fs::create_dir_all(&shared).unwrap();
-    let cache = config.cache_dir();
-    if !cache.exists() {
-        std::os::unix::fs::symlink(&shared, &cache).unwrap();
-    }
-    let compiler = Compiler::Child(PathBuf::from(env!("CARGO_BIN_EXE_nodepath")));
-    App::open(config, Clock::System, compiler, None)
-        .await
-        .unwrap()
+/// The states of the last parts, in the order of their decision.
+pub(crate) fn parts(detail: &ConversationDetail) -> Vec<&str> {
+    let rows = detail.outbox.iter().rev();
+    rows.map(|p| p.state.as_str()).collect()
 }
 
 async fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// Where a file of the checkout is.
+pub(crate) fn checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }

@@ -105,12 +105,13 @@ async fn store(
     device: DeviceId,
     events: Vec<Event>,
 ) -> Result<Received, Problem> {
+    let id_device = device.to_string();
     let accepted = state
         .host
         .accept(Accept { device, events })
         .await
         .inspect_err(|error| {
-            tracing::error!(%error, "🔒 SESSION LOCK: Failed to acquire session lock");
+            tracing::error!(id_device, %error, "🔒 SESSION LOCK: Failed to acquire session lock");
         })?;
     match accepted {
         Accepted::Full => Err(Problem::full()),

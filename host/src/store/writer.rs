@@ -106,17 +106,18 @@ impl Writer {
         }
     }
 
-    /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone.
+    /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone. When the database itself is out of
+    /// reach they all fail at once: each would only wait as long again, and whoever delivered it would not get an answer in time.
     async fn work_once(&mut self, ops: Vec<Op>) {
         match self.commit(&ops).await {
             Ok(answers) => reply_all(ops, answers),
-            Err(error) if ops.len() == 1 => fail_all(ops, error),
+            Err(error) if ops.len() == 1 || is_everybodys(&error) => fail_all(ops, error),
             Err(error) => {
                 tracing::warn!(%error, operations = ops.len(), "store: a group failed and is tried one by one");
                 for op in ops {
                     match self.commit(std::slice::from_ref(&op)).await {
                         Ok(answers) => reply_all(vec![op], answers),
-                        Err(error) => fail_all(vec![op], error),
+                        Err(error) => fail(op, error),
                     }
                 }
             }
@@ -218,14 +219,38 @@ fn reply_all(ops: Vec<Op>, answers: Vec<Answer>) {
     }
 }
 
+/// Whether an error is the database's and not an operation's: it is locked by another program, full, broken or gone.
+fn is_everybodys(error: &Error) -> bool {
+    /// BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN and NOTADB (sqlite.org/rescode.html); the extended codes have
+    /// them in their lowest byte.
+    const CODES: [i32; 8] = [5, 6, 8, 10, 11, 13, 14, 26];
+    match error {
+        Error::Database(sqlx::Error::Database(error)) => error
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| CODES.contains(&(code & 0xff))),
+        Error::Database(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) => true,
+        _ => false,
+    }
+}
+
 fn fail_all(ops: Vec<Op>, error: Error) {
-    // There is one operation here: a group of several is tried one by one before it fails.
-    for op in ops.into_iter().take(1) {
-        match op {
-            Op::Accept(_, reply) => return drop(reply.send(Err(error))),
-            Op::Finish(_, reply) => return drop(reply.send(Err(error))),
-            Op::Settle(_, reply) => return drop(reply.send(Err(error))),
-            Op::Due(reply) => return drop(reply.send(Err(error))),
-        }
+    let words = error.to_string();
+    let mut ops = ops.into_iter();
+    if let Some(first) = ops.next() {
+        fail(first, error);
+    }
+    for op in ops {
+        let same = sqlx::Error::Io(std::io::Error::other(words.clone()));
+        fail(op, Error::Database(same));
+    }
+}
+
+fn fail(op: Op, error: Error) {
+    match op {
+        Op::Accept(_, reply) => drop(reply.send(Err(error))),
+        Op::Finish(_, reply) => drop(reply.send(Err(error))),
+        Op::Settle(_, reply) => drop(reply.send(Err(error))),
+        Op::Due(reply) => drop(reply.send(Err(error))),
     }
 }
