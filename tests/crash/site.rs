@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nodepath::channel;
@@ -242,13 +242,23 @@ impl Site {
         }
     }
 
-    /// The conversation with [`PROSPECT`], as soon as it is as wanted. The store has no events, so it is asked again and again.
+    /// The conversation with [`PROSPECT`], as soon as it is as wanted.
     pub(crate) async fn until(
         &self,
         what: &str,
         wanted: impl Fn(&ConversationDetail) -> bool,
     ) -> ConversationDetail {
-        let (store, id) = (self.store().await, conversation(PROSPECT));
+        self.until_in(PROSPECT, what, wanted).await
+    }
+
+    /// The conversation with a prospect, as soon as it is as wanted. The store has no events, so it is asked again and again.
+    pub(crate) async fn until_in(
+        &self,
+        prospect: &str,
+        what: &str,
+        wanted: impl Fn(&ConversationDetail) -> bool,
+    ) -> ConversationDetail {
+        let (store, id) = (self.store().await, conversation(prospect));
         let look = async {
             loop {
                 if let Some(detail) = store.conversation(&id).await.ok().filter(&wanted) {
@@ -299,6 +309,16 @@ impl Site {
     pub(crate) fn status_of(&self, request: &Request, status: &str) -> Webhook {
         let wamid = request.wamid.as_deref().unwrap();
         Webhook::new().status(wamid, status, request.callback.as_deref(), now())
+    }
+
+    /// Delivers a webhook, signed, to a host; none if it went away before it answered.
+    pub(crate) async fn deliver(
+        &self,
+        url: &str,
+        webhook: &Webhook,
+    ) -> Option<(StatusCode, String)> {
+        let (body, signature) = webhook.signed(&Secret::new(FakeWhatsApp::APP_SECRET));
+        post(&self.client, url, body, &signature).await
     }
 
     /// A path in the directory.
@@ -364,7 +384,7 @@ impl Process<'_> {
 
     /// Delivers a webhook, signed; none if the host went away before it answered.
     pub(crate) async fn delivers(&self, webhook: &Webhook) -> Option<(StatusCode, String)> {
-        deliver(&self.site.client, &self.url, webhook).await
+        self.site.deliver(&self.url, webhook).await
     }
 
     /// Delivers a webhook with another signature.
@@ -398,6 +418,20 @@ impl Process<'_> {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// How many turns of the last host it runs again, and how many of its parts are in doubt. It says so before it takes webhooks.
+    pub(crate) fn recovered(&self) -> (usize, usize) {
+        let lines = self.log.lines.borrow();
+        let line = lines
+            .iter()
+            .find(|line| line.contains("the last host ended in the middle"));
+        let line: Value = line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
+        let count = |name: &str| line["fields"][name].as_u64().unwrap_or(0);
+        (
+            usize::try_from(count("turns")).unwrap(),
+            usize::try_from(count("unknown_parts")).unwrap(),
+        )
     }
 
     /// Waits for a log line that contains these words.
@@ -441,16 +475,6 @@ impl Process<'_> {
         self.site.heard(&text);
         status
     }
-}
-
-/// Delivers a webhook, signed; none if nobody answered.
-pub(crate) async fn deliver(
-    client: &reqwest::Client,
-    url: &str,
-    webhook: &Webhook,
-) -> Option<(StatusCode, String)> {
-    let (body, signature) = webhook.signed(&Secret::new(FakeWhatsApp::APP_SECRET));
-    post(client, url, body, &signature).await
 }
 
 async fn post(
