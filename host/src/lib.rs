@@ -30,7 +30,10 @@ pub mod turn;
 pub mod delivery;
 
 pub mod channel;
-pub mod plugin;
 pub mod store;
 
-pub mod model;
+/// The sandbox, a crate of its own.
+pub use nodepath_plugin as plugin;
+
+/// The shared words and rules, a crate of their own.
+pub use nodepath_model as model;

@@ -12,7 +12,7 @@ use crate::model::inbound::{DeliveryStatus, OwnerEcho, StatusUpdate};
 use crate::model::turn::{FailureKind, PendingMessage};
 use crate::model::{
     Claim, Content, ConversationId, Credentials, DeviceId, DeviceSettings, Effect, Event,
-    InboundMessage, OutboxId, Part, ProspectId, Secret, TenantId, Trigger,
+    InboundMessage, Lock, OutboxId, Part, ProspectId, Secret, TenantId, Trigger,
 };
 
 const START: Timestamp = Timestamp(1_760_433_330_000);
@@ -237,19 +237,24 @@ fn texts(claim: &Claim) -> Vec<&str> {
         .collect()
 }
 
-fn finish(claim: Claim, end: TurnEnd) -> Finish {
+fn finish_of(claim: &Claim) -> (Covered, TurnRecord) {
     let covered = match &claim.trigger {
         Trigger::Messages(m) => Covered::Messages(m.iter().map(|m| m.id.clone()).collect()),
         Trigger::Timer { id, .. } => Covered::Timer(id.clone()),
         Trigger::Signal { .. } => Covered::Signal,
     };
     let record = TurnRecord {
-        turn: claim.turn,
+        turn: claim.turn.clone(),
         attempt: claim.attempt,
         plugin: None,
         cpu: Duration::from_micros(12),
-        started_at: claim.clock,
+        started_at: claim.claimed_at,
     };
+    (covered, record)
+}
+
+fn finish(claim: Claim, end: TurnEnd) -> Finish {
+    let (covered, record) = finish_of(&claim);
     Finish {
         lock: claim.lock,
         covered,
@@ -452,6 +457,74 @@ async fn i3_the_owner_counts_and_not_only_the_epoch() {
     claim.lock.owner = "somebody else".to_owned();
     assert_eq!(f.reply(claim, &["ghost"]).await, Finished::Fenced);
     assert_eq!(f.locks().await, 1);
+}
+
+#[tokio::test]
+async fn i5_a_turn_decides_once_even_if_it_is_finished_again() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    f.say("m1", "hi").await;
+    let claim = f.run();
+    let Lock {
+        conversation,
+        epoch,
+        owner,
+    } = &claim.lock;
+    let (conversation, epoch, owner) = (conversation.clone(), *epoch, owner.clone());
+    let turn = claim.turn.clone();
+    let covered = finish_of(&claim).0;
+    assert_eq!(f.reply(claim, &["once"]).await, Finished::Committed);
+    // As after an error of the disk of which nobody can tell whether it came before or after the commit.
+    let again = Finish {
+        lock: Lock {
+            conversation,
+            epoch,
+            owner,
+        },
+        covered,
+        record: TurnRecord {
+            turn,
+            attempt: 1,
+            plugin: None,
+            cpu: Duration::ZERO,
+            started_at: START,
+        },
+        end: TurnEnd::Commit(commit(&["twice"])),
+    };
+    assert_eq!(f.host.finish(again).await.unwrap(), Finished::Fenced);
+    assert_eq!(f.send().body, body("once"));
+    assert!(f.next().is_none());
+    assert_eq!(f.detail().await.outbox.len(), 1);
+}
+
+#[tokio::test]
+async fn i5_what_was_decided_once_is_not_decided_by_a_later_turn() {
+    let mut f = fixture(with(Overlap::Queue)).await;
+    f.say("m1", "one").await;
+    let first = f.run();
+    let (covered, _) = finish_of(&first);
+    f.reply(first, &["1"]).await;
+    let part = f.send();
+    f.sent(&part).await;
+    f.say("m2", "two").await;
+    let second = f.run();
+    let record = finish_of(&second).1;
+    // A turn that claims to cover a message that another has answered changes nothing of it.
+    let give_up = TurnEnd::GiveUp {
+        kind: FailureKind::Failed,
+        detail: "no".to_owned(),
+        fallback: Commit::default(),
+    };
+    f.host
+        .finish(Finish {
+            lock: second.lock,
+            covered,
+            record,
+            end: give_up,
+        })
+        .await
+        .unwrap();
+    assert_eq!(f.states().await, ["done", "pending"]);
+    assert_eq!(texts(&f.run()), ["two"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,113 @@
+//! What is told of a guest that failed: in words for its author, with nothing of the host in them.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::bindings::handler::TurnError;
+use super::guest::Guest;
+use super::limits::DETAIL_CHARS;
+use super::meter::Refused;
+use super::words::{clean, function_name};
+use nodepath_model::turn::FailureKind;
+use nodepath_model::{Budget, Digest, TurnFailure};
+
+/// A failure that asks for no delay.
+pub(super) fn new(kind: FailureKind, detail: impl Into<String>) -> TurnFailure {
+    TurnFailure {
+        kind,
+        detail: detail.into(),
+        retry_after: None,
+    }
+}
+
+/// The guest ended its turn with an error of its own.
+pub(super) fn of_answer(error: TurnError) -> TurnFailure {
+    match error {
+        TurnError::Retry(after) => TurnFailure {
+            kind: FailureKind::Retry,
+            detail: "the plugin asked to run the turn again".to_owned(),
+            retry_after: after.map(Duration::from_millis),
+        },
+        TurnError::Failed(text) => new(FailureKind::Failed, clean(&text, DETAIL_CHARS)),
+        TurnError::Handover(text) => new(FailureKind::Handover, clean(&text, DETAIL_CHARS)),
+    }
+}
+
+/// The call did not return.
+pub(super) fn of_call(error: &wasmtime::Error, guest: &Guest, budget: Budget) -> TurnFailure {
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::Interrupt) {
+        let used = format!("the plugin computed for longer than {} ms", budget.cpu_ms);
+        return new(FailureKind::CpuBudget, used + &trace(error));
+    }
+    match guest.memory.refused() {
+        Some(Refused::Budget) => {
+            let mib = guest.memory.limit() >> 20;
+            let used = format!("the plugin asked for more than its {mib} MiB of memory");
+            return new(FailureKind::Memory, used + &trace(error));
+        }
+        Some(Refused::Process) => {
+            let used = "the plugins of this host have taken all the memory set aside for them";
+            return new(FailureKind::Host, used);
+        }
+        None => {}
+    }
+    // The pool has more of everything than all slots together can take, so this is a fault of that sum.
+    if error.is::<PoolConcurrencyLimitError>() {
+        return new(FailureKind::Host, "no room for another plugin; try again");
+    }
+    let mut detail = match error.downcast_ref::<I32Exit>() {
+        Some(I32Exit(status)) => format!("the plugin ended itself with exit status {status}"),
+        None => clean(&error.root_cause().to_string(), DETAIL_CHARS),
+    };
+    if let Some(words) = guest.log.last_words() {
+        detail = format!("{}; its last words: {words}", detail);
+    }
+    detail.push_str(&trace(error));
+    new(FailureKind::Trap, clean(&detail, DETAIL_CHARS))
+}
+
+/// A host function panicked. Its message is for whoever runs the host; a tenant learns only that it happened.
+pub(super) fn of_panic(panic: &(dyn Any + Send), plugin: &Digest) -> TurnFailure {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    tracing::error!(
+        plugin = plugin.short(),
+        "A host function panicked: {message}"
+    );
+    new(
+        FailureKind::Host,
+        "the host broke while the plugin called it",
+    )
+}
+
+/// Frames that are told of a trap.
+const FRAMES: usize = 6;
+
+/// The functions that the guest was in, innermost first.
+fn trace(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
+        return String::new();
+    };
+    let mut names = trace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .take(FRAMES)
+        .map(function_name);
+    let Some(innermost) = names.next() else {
+        return String::new();
+    };
+    names.fold(format!(" (in {innermost}"), |mut text, name| {
+        // Writing to a String can't fail.
+        write!(text, " < {name}").ok();
+        text
+    }) + ")"
+}

@@ -1,0 +1,297 @@
+//! Turns that go wrong, each in its own way, and guests that would rather not end.
+
+use std::future::pending;
+
+use futures_util::future::BoxFuture;
+
+use super::*;
+use nodepath_model::effect::Scope;
+use nodepath_model::turn::HistoryPage;
+
+/// A turn that may use this much.
+fn within(cpu_ms: u64, wall_ms: u64, text: &str) -> TurnInput {
+    TurnInput {
+        budget: Budget {
+            cpu_ms,
+            wall_ms,
+            ..Budget::default()
+        },
+        ..turn(text)
+    }
+}
+
+#[tokio::test]
+async fn the_plugins_own_errors_come_through() {
+    let bench = Bench::new();
+    let retry = bench.script("reply dropped; retry 1500").await;
+    assert_eq!(retry.failure().kind, FailureKind::Retry);
+    assert_eq!(
+        retry.failure().retry_after,
+        Some(Duration::from_millis(1_500))
+    );
+    let failed = bench.script("fail no\u{7} such order").await;
+    assert_eq!(failed.failure().to_string(), "failed: no such order");
+    let handover = bench.script("give They want a refund").await;
+    assert_eq!(
+        handover.failure().to_string(),
+        "handover: They want a refund"
+    );
+}
+
+#[tokio::test]
+async fn a_trap_says_where_it_was_and_what_the_guest_said_last() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-trap").await;
+    let run = bench.runtime.run(&plugin, turn("hi")).await;
+    let failure = run.failure();
+    assert_eq!(failure.kind, FailureKind::Trap);
+    for part in ["unreachable", "test-trap panics in turn trn_1", "(in "] {
+        assert!(failure.detail.contains(part), "{failure}");
+    }
+    bench.empty().await;
+}
+
+#[tokio::test]
+async fn a_stack_overflow_is_a_trap() {
+    let bench = Bench::new();
+    let run = bench.script("recurse").await;
+    assert_eq!(run.failure().kind, FailureKind::Trap);
+    assert!(
+        run.failure().detail.contains("stack"),
+        "{:?}",
+        run.failure()
+    );
+}
+
+#[tokio::test]
+async fn an_endless_loop_ends_with_the_cpu_budget() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-loop").await;
+    let run = bench.runtime.run(&plugin, within(50, 60_000, "hi")).await;
+    assert_eq!(run.failure().kind, FailureKind::CpuBudget);
+    assert!(run.cpu >= Duration::from_millis(50), "{run:?}");
+    bench.empty().await;
+}
+
+#[tokio::test]
+async fn each_call_has_the_whole_cpu_budget() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-script").await;
+    for _ in 0..3 {
+        let run = bench
+            .runtime
+            .run(&plugin, within(10_000, 60_000, "spin 1; reply done"))
+            .await;
+        assert_eq!(run.texts(), ["done"]);
+    }
+}
+
+#[tokio::test]
+async fn memory_ends_with_its_budget() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-memory").await;
+    let run = bench.runtime.run(&plugin, turn("hi")).await;
+    assert_eq!(run.failure().kind, FailureKind::Memory);
+    assert!(
+        run.failure().detail.contains("64 MiB"),
+        "{:?}",
+        run.failure()
+    );
+    assert!(
+        run.memory_peak <= 64 << 20 && run.memory_peak > 60 << 20,
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_sleeping_guest_ends_with_the_wall_budget() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-sleep").await;
+    let run = bench.runtime.run(&plugin, within(1_000, 100, "hi")).await;
+    assert_eq!(run.failure().kind, FailureKind::WallBudget);
+    bench.empty().await;
+}
+
+/// A store that never answers, or breaks.
+enum Bad {
+    Silent,
+    Panics,
+}
+
+impl Bad {
+    fn answer<'a, T: 'a>(&'a self) -> BoxFuture<'a, Result<T, ReadError>> {
+        match self {
+            Self::Silent => Box::pin(pending()),
+            Self::Panics => Box::pin(async { panic!("/var/lib/nodepath.db is gone") }),
+        }
+    }
+}
+
+impl Reads for Bad {
+    fn state<'a>(
+        &'a self,
+        _: Scope,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<StoredValue>, ReadError>> {
+        self.answer()
+    }
+
+    fn state_keys<'a>(
+        &'a self,
+        _: Scope,
+        _: &'a str,
+        _: Option<&'a str>,
+        _: u32,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        self.answer()
+    }
+
+    fn history<'a>(
+        &'a self,
+        _: u32,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<HistoryPage, ReadError>> {
+        self.answer()
+    }
+}
+
+#[tokio::test]
+async fn a_slow_host_call_ends_with_the_wall_budget() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-script").await;
+    let input = TurnInput {
+        reads: Arc::new(Bad::Silent),
+        ..within(1_000, 100, "get conversation k")
+    };
+    let run = bench.runtime.run(&plugin, input).await;
+    assert_eq!(run.failure().kind, FailureKind::WallBudget);
+    assert!(run.cpu < Duration::from_millis(100));
+    bench.empty().await;
+}
+
+#[tokio::test]
+async fn a_host_panic_is_the_hosts_failure_and_the_thread_lives_on() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-script").await;
+    let input = TurnInput {
+        reads: Arc::new(Bad::Panics),
+        ..turn("get conversation k")
+    };
+    let run = bench.runtime.run(&plugin, input).await;
+    assert_eq!(
+        run.failure().to_string(),
+        "host: the host broke while the plugin called it"
+    );
+    bench.empty().await;
+    assert_eq!(bench.script("reply well").await.texts(), ["well"]);
+}
+
+#[tokio::test]
+async fn a_turn_reads_only_so_often() {
+    let bench = Bench::new();
+    let script = "get conversation k;".repeat(10) + "incr conversation k 1";
+    assert_eq!(bench.script(&script).await.texts().len(), 10);
+    let mut reads = reads::Budgeted::new(Arc::new(NoReads));
+    assert!((0..limits::READS).all(|_| reads.one().is_ok()));
+    assert!(reads.one().is_err());
+}
+
+#[tokio::test]
+async fn a_guest_that_nobody_waits_for_is_gone() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-loop").await;
+    let mut live = bench.runtime.live_instances();
+    let mut running = Box::pin(bench.runtime.run(&plugin, within(600_000, 600_000, "hi")));
+    tokio::select! {
+        run = &mut running => panic!("{run:?}"),
+        count = live.wait_for(|count| *count == 1) => { count.unwrap(); }
+    }
+    drop(running);
+    bench.empty().await;
+}
+
+#[tokio::test]
+async fn a_noisy_guest_does_not_stop_another_on_its_thread() {
+    let bench = Bench::new();
+    let (noisy, quiet) = (bench.plugin("test-loop").await, bench.plugin("echo").await);
+    let mut loops: Vec<_> = (0..7)
+        .map(|_| Box::pin(bench.runtime.run(&noisy, within(600_000, 600_000, "hi"))))
+        .collect();
+    let mut loops = futures_util::future::select_all(loops.iter_mut());
+    let other = TurnInput {
+        tenant: TenantId::from_trusted("ten_2"),
+        ..within(1_000, 60_000, "hi")
+    };
+    let mut live = bench.runtime.live_instances();
+    let meanwhile = async {
+        live.wait_for(|count| *count == 7).await.unwrap();
+        bench.runtime.run(&quiet, other).await
+    };
+    tokio::select! {
+        ended = &mut loops => panic!("{:?}", ended.0),
+        run = soon(meanwhile) => assert_eq!(run.texts(), ["You said: hi"]),
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_whose_guests_are_all_stuck_leaves_slots_for_others() {
+    let bench = Bench::new();
+    let (stuck, quiet) = (bench.plugin("test-sleep").await, bench.plugin("echo").await);
+    let mut sleepers: Vec<_> = (0..40)
+        .map(|_| Box::pin(bench.runtime.run(&stuck, within(600_000, 600_000, "hi"))))
+        .collect();
+    let mut sleepers = futures_util::future::select_all(sleepers.iter_mut());
+    let other = TurnInput {
+        tenant: TenantId::from_trusted("ten_2"),
+        ..turn("hi")
+    };
+    let mut live = bench.runtime.live_instances();
+    let meanwhile = async {
+        live.wait_for(|count| *count == 8).await.unwrap();
+        bench.runtime.run(&quiet, other).await
+    };
+    tokio::select! {
+        ended = &mut sleepers => panic!("{:?}", ended.0),
+        run = soon(meanwhile) => assert_eq!(run.texts(), ["You said: hi"]),
+    }
+    assert_eq!(*bench.runtime.live_instances().borrow(), 8, "half of 16");
+}
+
+#[tokio::test]
+async fn one_call_passes_only_so_many_bytes() {
+    let bench = Bench::new();
+    let run = bench.script("bigtext 3000000").await;
+    assert_eq!(run.failure().kind, FailureKind::Trap);
+    assert!(
+        run.failure().detail.contains("too much data"),
+        "{:?}",
+        run.failure()
+    );
+}
+
+#[tokio::test]
+async fn the_memory_of_all_guests_together_is_bounded() {
+    let bench = Bench::new();
+    let runtime = Runtime::new(Settings {
+        max_memory_bytes: 8 << 20,
+        ..bench.settings.clone()
+    })
+    .unwrap();
+    let bytes = component("test-script");
+    let digest = Digest::of(&bytes);
+    let plugin = runtime
+        .load(&digest, || async { Ok::<_, io::Error>(bytes) })
+        .await
+        .unwrap();
+    let run = runtime.run(&plugin, turn("grow 32")).await;
+    assert_eq!(run.failure().kind, FailureKind::Host);
+    assert!(
+        run.failure().detail.contains("all the memory"),
+        "{:?}",
+        run.failure()
+    );
+    assert_eq!(
+        runtime.run(&plugin, turn("reply well")).await.texts(),
+        ["well"]
+    );
+}
