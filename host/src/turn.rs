@@ -174,6 +174,8 @@ impl Inner {
             record: TurnRecord { cpu, ..record },
             end,
         };
+        // Where the tests end the host with a turn that has run and not committed.
+        fail::fail_point!("turn.ended", |_| std::process::abort());
         match self.host.finish(finish).await {
             Ok(Finished::Fenced) => {
                 tracing::warn!("turn: its lock was taken away, so it changed nothing")
@@ -192,8 +194,8 @@ impl Inner {
         claim: &Claim,
         cancel: &CancellationToken,
     ) -> (TurnEnd, std::time::Duration) {
-        // Where the tests let the host panic in the middle of a turn.
-        fail::fail_point!("turn.attempt");
+        // Where the tests let the host panic, or end, in the middle of a turn.
+        fail::fail_point!("turn.attempt", |_| std::process::abort());
         let run = tokio::select! {
             // A turn that has ended counts as ended, even if it was to be stopped in the same moment.
             biased;
