@@ -64,6 +64,7 @@ impl App {
         let mut settings = Settings::new(config.cache_dir(), cache_key, compiler);
         settings.workers = config.workers;
         settings.max_instances = config.max_instances;
+        settings.max_memory_bytes = config.max_memory_bytes;
         let runtime = Runtime::new(settings).context("the plugin runtime can't start")?;
         let host = Arc::new(host);
         let deliveries = Deliveries::new(host.clone(), channel::http_client()?);

@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 //!
-//! A command that does one thing works on a [`Store`], beside a running host, and answers an [`Answer`]: what people read and
+//! A command that does one thing works on the store, beside a running host, and has an answer in two forms: what people read and
 //! what programs read, of which one is printed. `serve`, `demo` and `chat` run a host of their own.
 //!
 //! Exit codes, which scripts may rely on: 0 it was done, 1 it failed, 2 the command line itself is wrong.
@@ -37,10 +37,10 @@ use context::Context;
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file [default: $NODEPATH_CONFIG, else ./nodepath.toml if there is one]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, display_order = 900, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Answer with JSON on standard output; errors stay text on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -65,6 +65,10 @@ enum Command {
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Talk to a plugin in the terminal, without a server or an account
+    ///
+    /// Lines come from standard input, so `echo hi | nodepath chat FILE` works too. The exit code is 1 if a turn failed. With
+    /// --json each line of the output is an object with a `type`: plugin, reply, presence, log, effect, turn, failure, state or
+    /// note.
     Chat(chat::Args),
     /// Conversations: look at them, and take them over
     #[command(subcommand)]
@@ -96,7 +100,7 @@ pub fn run(cli: Cli) -> ExitCode {
 fn answer(cli: Cli) -> anyhow::Result<ExitCode> {
     // `serve` speaks at length, by its configuration, and `demo` in its own way.
     if !matches!(cli.command, Command::Serve | Command::Demo(_)) {
-        telemetry::start_quiet()?;
+        telemetry::start_quiet(quiet_filter(&cli.command))?;
     }
     let context = Context::of_process(Inputs::of_process(cli.config));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -110,6 +114,14 @@ fn answer(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(answer.exit_code())
 }
 
+/// What a command's console shows of the log: `chat` shows a plugin's failures itself.
+fn quiet_filter(command: &Command) -> &'static str {
+    match command {
+        Command::Chat(_) => "error",
+        _ => "warn",
+    }
+}
+
 async fn dispatch(command: Command, context: &Context, json: bool) -> anyhow::Result<Answer> {
     match command {
         Command::Serve => serve::run(context).await,
@@ -119,7 +131,7 @@ async fn dispatch(command: Command, context: &Context, json: bool) -> anyhow::Re
         Command::Tenant(command) => command.run(context).await,
         Command::Device(command) => command.run(context).await,
         Command::Plugin(command) => command.run(context).await,
-        Command::Chat(args) => args.run(json).await,
+        Command::Chat(args) => args.run(context, json).await,
         Command::Conversation(command) => command.run(context).await,
         Command::Dead(command) => command.run(context).await,
         // It never comes here: it runs before anything is set up.

@@ -27,12 +27,13 @@ pub use size::{format_size, parse_size};
 
 /// Names in the environment that begin with `NODEPATH_` and are no keys: the file's own name, and what the project's
 /// build and test tools read.
-pub const RESERVED: [&str; 5] = [
+pub const RESERVED: [&str; 6] = [
     "NODEPATH_CONFIG",
     "NODEPATH_WASM_TOOLCHAIN",
     "NODEPATH_CARGO_COMPONENT",
     "NODEPATH_AUTHOR_PATH",
     "NODEPATH_ORACLE_PYTHON",
+    "NODEPATH_COMPONENTS",
 ];
 
 /// How this host is set up. Each field's default stands with its reason in `keys.rs`, from where `nodepath config` prints it.

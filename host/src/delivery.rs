@@ -138,9 +138,10 @@ impl Inner {
         let credentials = self.host.credentials(&part.device).await?;
         let now = self.host.clock().now();
         let started = std::time::Instant::now();
-        // Where the tests let the host panic in the middle of a delivery.
-        fail::fail_point!("delivery.attempt");
+        // Where the tests let the host panic, or end, before the request and after its answer.
+        fail::fail_point!("delivery.attempt", |_| std::process::abort());
         let delivery = channel::send(&self.client, &credentials, part, now).await;
+        fail::fail_point!("delivery.answered", |_| std::process::abort());
         metrics::histogram!(SEND_SECONDS).record(started.elapsed().as_secs_f64());
         drop(slot);
         Ok(self.decide(part, &device, delivery))

@@ -15,6 +15,7 @@ mod conversations;
 mod dead;
 mod devices;
 mod due;
+mod failpoint;
 mod finish;
 mod group;
 mod host;

@@ -186,18 +186,18 @@ pub fn start_with(
         .map_err(|error| Error::Taken(error.to_string()))
 }
 
-/// Starts log lines on the console only, from warnings up: for a command that does one thing and ends.
+/// Starts log lines on the console only, for a command that does one thing and ends.
 ///
 /// # Errors
 /// If something in this process has done it before.
-pub fn start_quiet() -> Result<(), Error> {
+pub fn start_quiet(filter: &str) -> Result<(), Error> {
     let console = tracing_subscriber::fmt::layer()
         .fmt_fields(ConsoleFields)
         .with_ansi(std::io::stderr().is_terminal())
         .event_format(TextLine::new(Clock::System))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry()
-        .with(EnvFilter::new("warn"))
+        .with(EnvFilter::new(filter))
         .with(console)
         .try_init()
         .map_err(|error| Error::Taken(error.to_string()))

@@ -39,11 +39,28 @@ pub struct Turns(Arc<Inner>);
 struct Inner {
     host: Arc<Host>,
     runtime: Runtime,
-    deliveries: Deliveries,
+    audience: Audience,
     /// The turns that run, so that they can be stopped. An entry goes with its turn.
     running: Mutex<HashMap<ConversationId, Running>>,
     tracker: TaskTracker,
     stop: CancellationToken,
+}
+
+/// Who is shown what a plugin does before its turn commits.
+enum Audience {
+    /// The prospect sees signs of presence.
+    Prospect(Deliveries),
+    /// Somebody at a terminal sees everything.
+    Onlooker(mpsc::UnboundedSender<Seen>),
+}
+
+/// What an onlooker sees of a turn.
+#[derive(Debug)]
+pub enum Seen {
+    /// A sign that left at once.
+    Presence(Presence),
+    /// The plugin has ended, and nothing of it is committed yet.
+    Ran(Box<Run>),
 }
 
 struct Running {
@@ -55,10 +72,24 @@ impl Turns {
     /// A loop without turns.
     #[must_use]
     pub fn new(host: Arc<Host>, runtime: Runtime, deliveries: Deliveries) -> Self {
+        Self::before(host, runtime, Audience::Prospect(deliveries))
+    }
+
+    /// A loop whose turns are watched instead of shown to their prospects.
+    #[must_use]
+    pub fn watched(
+        host: Arc<Host>,
+        runtime: Runtime,
+        onlooker: mpsc::UnboundedSender<Seen>,
+    ) -> Self {
+        Self::before(host, runtime, Audience::Onlooker(onlooker))
+    }
+
+    fn before(host: Arc<Host>, runtime: Runtime, audience: Audience) -> Self {
         Self(Arc::new(Inner {
             host,
             runtime,
-            deliveries,
+            audience,
             running: Mutex::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -143,6 +174,8 @@ impl Inner {
             record: TurnRecord { cpu, ..record },
             end,
         };
+        // Where the tests end the host with a turn that has run and not committed.
+        fail::fail_point!("turn.ended", |_| std::process::abort());
         match self.host.finish(finish).await {
             Ok(Finished::Fenced) => {
                 tracing::warn!("turn: its lock was taken away, so it changed nothing")
@@ -161,8 +194,8 @@ impl Inner {
         claim: &Claim,
         cancel: &CancellationToken,
     ) -> (TurnEnd, std::time::Duration) {
-        // Where the tests let the host panic in the middle of a turn.
-        fail::fail_point!("turn.attempt");
+        // Where the tests let the host panic, or end, in the middle of a turn.
+        fail::fail_point!("turn.attempt", |_| std::process::abort());
         let run = tokio::select! {
             // A turn that has ended counts as ended, even if it was to be stopped in the same moment.
             biased;
@@ -173,6 +206,7 @@ impl Inner {
             }
         };
         tell_logs(claim, &run);
+        self.show(&run);
         let now = self.host.clock().now();
         let end = match run.result {
             Err(failure) => {
@@ -239,19 +273,38 @@ impl Inner {
 
     /// Passes on what the plugin shows at once, for as long as it runs.
     fn show_presence(&self, claim: &Claim, mut signals: mpsc::UnboundedReceiver<Presence>) {
-        let (deliveries, device, prospect) = (
-            self.deliveries.clone(),
-            claim.device.id.clone(),
-            claim.prospect.clone(),
-        );
-        let last = decide::last_provider_id(&claim.trigger);
-        self.tracker.spawn(async move {
-            while let Some(signal) = signals.recv().await {
-                deliveries
-                    .show(&device, &prospect, last.as_deref(), signal)
-                    .await;
+        match &self.audience {
+            Audience::Prospect(deliveries) => {
+                let (deliveries, device, prospect) = (
+                    deliveries.clone(),
+                    claim.device.id.clone(),
+                    claim.prospect.clone(),
+                );
+                let last = decide::last_provider_id(&claim.trigger);
+                self.tracker.spawn(async move {
+                    while let Some(signal) = signals.recv().await {
+                        deliveries
+                            .show(&device, &prospect, last.as_deref(), signal)
+                            .await;
+                    }
+                });
             }
-        });
+            Audience::Onlooker(onlooker) => {
+                let onlooker = onlooker.clone();
+                self.tracker.spawn(async move {
+                    while let Some(signal) = signals.recv().await {
+                        // Whoever has stopped looking misses nothing.
+                        drop(onlooker.send(Seen::Presence(signal)));
+                    }
+                });
+            }
+        }
+    }
+
+    fn show(&self, run: &Run) {
+        if let Audience::Onlooker(onlooker) = &self.audience {
+            drop(onlooker.send(Seen::Ran(Box::new(run.clone()))));
+        }
     }
 
     fn forget(&self, lock: &Lock) {

@@ -56,7 +56,7 @@ pub struct TurnInput {
 }
 
 /// A turn that has come to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Run {
     /// What is to happen, or why nothing is.
     pub result: Result<Outcome, TurnFailure>,

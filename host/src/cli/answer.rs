@@ -17,8 +17,6 @@ pub(super) struct Answer {
 enum Done {
     Well,
     Badly,
-    /// Everything was said on the way.
-    Silently,
 }
 
 impl Answer {
@@ -39,20 +37,23 @@ impl Answer {
         }
     }
 
-    /// Nothing to print.
+    /// Nothing to print: everything was said on the way.
     pub(super) fn silent() -> Self {
         Self {
             text: String::new(),
             json: serde_json::Value::Null,
-            done: Done::Silently,
+            done: Done::Well,
         }
     }
 
     pub(super) fn render(&self, as_json: bool) -> String {
-        let mut text = match (self.done, as_json) {
-            (Done::Silently, _) => return String::new(),
-            (_, true) => format!("{:#}", self.json),
-            (_, false) => self.text.trim_end().to_owned(),
+        if self.text.is_empty() && self.json.is_null() {
+            return String::new();
+        }
+        let mut text = if as_json {
+            format!("{:#}", self.json)
+        } else {
+            self.text.trim_end().to_owned()
         };
         text.push('\n');
         text
@@ -60,7 +61,7 @@ impl Answer {
 
     pub(super) fn exit_code(&self) -> ExitCode {
         match self.done {
-            Done::Well | Done::Silently => ExitCode::SUCCESS,
+            Done::Well => ExitCode::SUCCESS,
             Done::Badly => ExitCode::FAILURE,
         }
     }

@@ -13,8 +13,8 @@ use super::answer::{Answer, Usage};
 use super::context::Context;
 use super::table::{size, table, time};
 use super::tenant::quoted;
-use crate::model::{DeviceId, Digest, TenantId};
-use crate::store::{NewPlugin, PluginVersion, Store};
+use crate::model::{Device, DeviceId, Digest, TenantId};
+use crate::store::{NewPlugin, PluginVersion, Store, Tenant};
 
 pub(super) use check::read_component;
 
@@ -97,11 +97,7 @@ async fn add(
     // All devices are looked up first, so that a wrong one stops everything before anything is changed.
     let mut targets = Vec::new();
     for id in devices {
-        let device = store.device(&DeviceId::from_trusted(id)).await?;
-        if device.tenant != tenant.id {
-            anyhow::bail!("device {id} is not one of tenant {}", tenant.name);
-        }
-        targets.push(device);
+        targets.push(device_of(&store, &tenant, id).await?);
     }
     let bytes = read_component(file)?;
     let checked = context
@@ -112,37 +108,53 @@ async fn add(
     let version = store
         .add_plugin(NewPlugin {
             tenant: tenant.id.clone(),
-            digest: checked.digest.clone(),
+            digest: checked.digest,
             name: checked.manifest.name.clone(),
             version: checked.manifest.version.clone(),
             manifest: serde_json::to_string(&check::manifest_json(&checked.manifest))?,
             component: bytes,
         })
         .await?;
-    for device in &mut targets {
-        validate_config(
-            context,
-            &store,
-            &tenant.id,
-            &checked.digest,
-            &device.plugin_config,
-        )
-        .await
-        .with_context(|| {
-            format!(
-                "the plugin is added, and not deployed to device {}",
-                device.id
-            )
-        })?;
-        device.plugin = Some(checked.digest.clone());
-        store.change_device(device).await?;
+    for device in targets {
+        let id = device.id.clone();
+        deploy(context, &store, device, &version.digest)
+            .await
+            .with_context(|| format!("the plugin is added, and not deployed to device {id}"))?;
     }
+    let text = added_text(&version, &tenant.name, devices);
+    Answer::new(text, version_json(&version, devices.to_vec()))
+}
+
+async fn device_of(store: &Store, tenant: &Tenant, id: &str) -> anyhow::Result<Device> {
+    let device = store.device(&DeviceId::from_trusted(id)).await?;
+    if device.tenant != tenant.id {
+        anyhow::bail!("device {id} is not one of tenant {}", tenant.name);
+    }
+    Ok(device)
+}
+
+async fn deploy(
+    context: &Context,
+    store: &Store,
+    mut device: Device,
+    digest: &Digest,
+) -> anyhow::Result<()> {
+    let config = &device.plugin_config;
+    validate_config(context, store, &device.tenant, digest, config).await?;
+    device.plugin = Some(digest.clone());
+    Ok(store.change_device(&device).await?)
+}
+
+fn added_text(version: &PluginVersion, tenant: &str, devices: &[String]) -> String {
+    let PluginVersion {
+        digest,
+        name,
+        version,
+        ..
+    } = version;
     let mut text = format!(
-        "Added {} {} ({}) for tenant {}.\n",
-        version.name,
-        version.version,
-        version.digest.short(),
-        tenant.name
+        "Added {name} {version} ({}) for tenant {tenant}.\n",
+        digest.short()
     );
     for id in devices {
         text.push_str(&format!(
@@ -150,13 +162,12 @@ async fn add(
         ));
     }
     if devices.is_empty() {
+        let (name, tenant) = (quoted(name), quoted(tenant));
         text.push_str(&format!(
-            "Next: `nodepath device set ID --plugin {}`, or add a device with `nodepath device add --tenant {} --plugin {0} …`.\n",
-            quoted(&version.name),
-            quoted(&tenant.name)
+            "Next: `nodepath device set ID --plugin {name}`, or add a device with `nodepath device add --tenant {tenant} --plugin {name} …`.\n"
         ));
     }
-    Answer::new(text, version_json(&version, devices.to_vec()))
+    text
 }
 
 async fn list(store: &Store, tenant: &str) -> anyhow::Result<Answer> {
@@ -291,7 +302,6 @@ pub(super) async fn validate_config(
 #[cfg(test)]
 mod tests {
     use super::super::context::testing::TestContext;
-    use super::*;
 
     #[tokio::test]
     async fn a_plugin_is_checked_added_and_answers() {

@@ -34,8 +34,10 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
     };
     let stop = CancellationToken::new();
     let signals = Signals::watch()?;
+    let admin_listen = admin.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(
         listen = %listener.local_addr()?,
+        admin_listen = admin_listen.map(tracing::field::display),
         data_dir = %config.data_dir.display(),
         "serve: taking webhooks at /webhooks/<device id>"
     );

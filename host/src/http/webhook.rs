@@ -113,6 +113,8 @@ async fn store(
         .inspect_err(|error| {
             tracing::error!(id_device, %error, "🔒 SESSION LOCK: Failed to acquire session lock");
         })?;
+    // Where the tests end the host between the commit and the answer.
+    fail::fail_point!("webhook.unanswered", |_| std::process::abort());
     match accepted {
         Accepted::Full => Err(Problem::full()),
         Accepted::Stored(fates) => Ok(count(&fates)),

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Error;
 use super::accept::{Accept, Accepted};
+use super::failpoint;
 use super::finish::{Finish, Finished};
 use super::group::{Group, Notice};
 use super::host::Work;
@@ -202,7 +203,9 @@ async fn transaction(
             }
         }
     }
+    failpoint::written(ops);
     tx.commit().await?;
+    failpoint::committed(ops);
     Ok((answers, notices))
 }
 
