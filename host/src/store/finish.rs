@@ -229,6 +229,8 @@ impl Group {
                 self.entry(id)?.next = Next::Restart;
             }
             (Finished::Conflict, _) => {
+                // Somebody else's commit is no failure of this turn, and whoever conflicts makes way for one who does not.
+                self.entry(id)?.row.attempts -= 1;
                 let backoff = Backoff::TURN.delay(finish.record.attempt, rand::random());
                 self.put_off(id, now.plus(backoff))?;
             }

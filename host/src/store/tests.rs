@@ -1048,7 +1048,11 @@ async fn what_a_turn_kept_is_there_for_the_next_and_only_for_its_scope() {
 
 #[tokio::test]
 async fn a_turn_that_read_what_another_changed_runs_again() {
-    let mut f = fixture(DeviceSettings::default()).await;
+    let mut f = fixture(DeviceSettings {
+        max_attempts: 1,
+        ..DeviceSettings::default()
+    })
+    .await;
     f.say("m1", "hi").await;
     let claim = f.run();
     let observed = vec![Observed {
@@ -1078,7 +1082,12 @@ async fn a_turn_that_read_what_another_changed_runs_again() {
         Finished::Conflict
     );
     f.due_after(Duration::from_secs(2)).await;
-    assert_eq!(texts(&f.run()), ["more"]);
+    let claim = f.run();
+    assert_eq!(texts(&claim), ["more"]);
+    assert_eq!(
+        claim.attempt, 1,
+        "the other's commit is no failure of its own"
+    );
 }
 
 #[tokio::test]
