@@ -28,15 +28,26 @@ async fn from_nothing_to_the_reply_of_ones_own_plugin_by_the_commands_of_the_rea
     for step in &steps {
         take(&mut shell, &mut said, step, &receiver).await;
     }
-    assert_eq!(said.reached, ["new", "cd", "build", "check", "chat", "add", "device", "serve", "curl"]);
+    assert_eq!(
+        said.reached,
+        [
+            "new", "cd", "build", "check", "chat", "add", "device", "serve", "curl"
+        ]
+    );
 
     let reply = receiver.received().await;
     assert_eq!(reply.json["type"], "message.reply");
     assert_eq!(reply.json["data"]["message"]["text"], "You said: Hello");
-    assert_eq!(reply.headers["webhook-signature"], said.signature_of(&reply));
+    assert_eq!(
+        reply.headers["webhook-signature"],
+        said.signature_of(&reply)
+    );
     let list = shell.run("nodepath conversation list --json").await;
     let list: Value = serde_json::from_str(&list).unwrap();
-    assert_eq!((&list[0]["device"], &list[0]["turns"]), (&"shop".into(), &1.into()));
+    assert_eq!(
+        (&list[0]["device"], &list[0]["turns"]),
+        (&"shop".into(), &1.into())
+    );
     let id = list[0]["id"].as_str().unwrap();
     let shown = shell.run(&format!("nodepath conversation show {id}")).await;
     assert!(shown.contains("You said: Hello"), "{shown}");
@@ -58,7 +69,9 @@ impl Said {
         use base64::Engine as _;
         use base64::engine::general_purpose::STANDARD as BASE64;
         use hmac::{Hmac, KeyInit as _, Mac as _};
-        let key = BASE64.decode(self.outbound.strip_prefix("whsec_").unwrap()).unwrap();
+        let key = BASE64
+            .decode(self.outbound.strip_prefix("whsec_").unwrap())
+            .unwrap();
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
         for header in ["webhook-id", "webhook-timestamp"] {
             mac.update(webhook.headers[header].as_bytes());
@@ -93,8 +106,13 @@ async fn take(shell: &mut Shell, said: &mut Said, step: &Step, receiver: &FakeRe
             said.reached.push("check");
         }
         ["nodepath", "chat", _] => {
-            let text = shell.run_with_input(&command, "Hello\nHow are you?\n").await;
-            assert!(text.contains("You said: Hello") && text.contains("You said: How are you?"), "{text}");
+            let text = shell
+                .run_with_input(&command, "Hello\nHow are you?\n")
+                .await;
+            assert!(
+                text.contains("You said: Hello") && text.contains("You said: How are you?"),
+                "{text}"
+            );
             said.reached.push("chat");
         }
         ["nodepath", "plugin", "add", ..] => {
@@ -103,7 +121,13 @@ async fn take(shell: &mut Shell, said: &mut Said, step: &Step, receiver: &FakeRe
         }
         ["nodepath", "device", "add", ..] => {
             let text = shell.run(&command).await;
-            let secret = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
+            let secret = |name: &str| {
+                text.lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .unwrap()
+                    .trim()
+                    .to_owned()
+            };
             (said.inbound, said.outbound) = (secret("inbound"), secret("outbound"));
             said.reached.push("device");
         }
@@ -112,16 +136,25 @@ async fn take(shell: &mut Shell, said: &mut Said, step: &Step, receiver: &FakeRe
             said.reached.push("serve");
         }
         ["secret=whsec_...", ..] => {
-            shell.run(&command.replace("whsec_...", &said.inbound)).await;
+            shell
+                .run(&command.replace("whsec_...", &said.inbound))
+                .await;
         }
         ["curl", ..] => {
             let answer = shell.run(&command.replace(README_HOST, &said.host)).await;
-            assert_eq!(answer.trim(), step.output, "the README shows another answer");
+            assert_eq!(
+                answer.trim(),
+                step.output,
+                "the README shows another answer"
+            );
             said.reached.push("curl");
         }
         _ => {
             let text = shell.run(&command).await;
-            assert!(step.output.is_empty() || text.contains(&step.output), "{text}");
+            assert!(
+                step.output.is_empty() || text.contains(&step.output),
+                "{text}"
+            );
         }
     }
 }
@@ -130,13 +163,28 @@ async fn take(shell: &mut Shell, said: &mut Said, step: &Step, receiver: &FakeRe
 async fn cargo_component_builds_the_plugins_of_this_project_as_they_stand() {
     let mut shell = Shell::start(&checkout().join("plugins")).await;
     let target = tool("plugins-target");
-    shell.run(&format!("export CARGO_TARGET_DIR='{}'", target.display())).await;
-    shell.run("cargo component build --release --locked -p echo -p menu").await;
+    shell
+        .run(&format!("export CARGO_TARGET_DIR='{}'", target.display()))
+        .await;
+    shell
+        .run("cargo component build --release --locked -p echo -p menu")
+        .await;
     for plugin in ["echo", "menu"] {
-        let component = target.join("wasm32-wasip1/release").join(plugin).with_extension("wasm");
-        let text = shell.run(&format!("nodepath plugin check --json '{}'", component.display())).await;
+        let component = target
+            .join("wasm32-wasip1/release")
+            .join(plugin)
+            .with_extension("wasm");
+        let text = shell
+            .run(&format!(
+                "nodepath plugin check --json '{}'",
+                component.display()
+            ))
+            .await;
         let checked: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&checked["ok"], &checked["name"]), (&true.into(), &plugin.into()));
+        assert_eq!(
+            (&checked["ok"], &checked["name"]),
+            (&true.into(), &plugin.into())
+        );
     }
 }
 
@@ -152,11 +200,17 @@ async fn check_says_what_to_do_with_what_is_no_component() {
     let garbage = shell.fails("nodepath plugin check garbage.wasm", 1).await;
     assert!(garbage.contains("garbage.wasm would not run"), "{garbage}");
     let missing = shell.fails("nodepath plugin check missing.wasm", 1).await;
-    assert!(missing.contains("can't read missing.wasm; `cargo component build --release` writes"), "{missing}");
+    assert!(
+        missing.contains("can't read missing.wasm; `cargo component build --release` writes"),
+        "{missing}"
+    );
 }
 
 fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 #[test]

@@ -42,10 +42,14 @@ pub(crate) fn steps(section: &str) -> Vec<Step> {
 
 #[test]
 fn commands_are_told_from_what_they_print() {
-    let section = "Text.\n```console\n$ a b\n$ c \\\n    d\nout 1\nout 2\n```\n```text\n$ not this\n```\n";
+    let section =
+        "Text.\n```console\n$ a b\n$ c \\\n    d\nout 1\nout 2\n```\n```text\n$ not this\n```\n";
     let step = |command: &str, output: &str| Step {
         command: command.to_owned(),
         output: output.to_owned(),
     };
-    assert_eq!(steps(section), [step("a b", ""), step("c \\\n    d", "out 1\nout 2")]);
+    assert_eq!(
+        steps(section),
+        [step("a b", ""), step("c \\\n    d", "out 1\nout 2")]
+    );
 }

@@ -33,13 +33,17 @@ struct Host {
 pub(crate) fn author_path() -> PathBuf {
     match std::env::var_os("NODEPATH_AUTHOR_PATH") {
         Some(path) => PathBuf::from(path),
-        None => panic!("NODEPATH_AUTHOR_PATH is not set: run `cargo xtask test`, which prepares what an author has"),
+        None => panic!(
+            "NODEPATH_AUTHOR_PATH is not set: run `cargo xtask test`, which prepares what an author has"
+        ),
     }
 }
 
 /// A folder that stays from run to run, so that what plugins depend on is compiled once.
 pub(crate) fn tool(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("author").join(name);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("author")
+        .join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -47,9 +51,12 @@ pub(crate) fn tool(name: &str) -> PathBuf {
 impl Shell {
     pub(crate) async fn start(dir: &Path) -> Self {
         let bin = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nodepath"), bin.path().join("nodepath")).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nodepath"), bin.path().join("nodepath"))
+            .unwrap();
         let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let folders = [author_path(), bin.path().to_owned()].into_iter().chain(std::env::split_paths(&inherited));
+        let folders = [author_path(), bin.path().to_owned()]
+            .into_iter()
+            .chain(std::env::split_paths(&inherited));
         let mut command = Command::new("bash");
         command
             .args(["--noprofile", "--norc"])
@@ -63,8 +70,11 @@ impl Shell {
         for (name, _) in std::env::vars_os() {
             // What the cargo of this test says is not for the author's cargo.
             let text = name.to_string_lossy();
-            let is_cargo_s = text.starts_with("CARGO") && !matches!(&*text, "CARGO_HOME" | "CARGO_NET_OFFLINE");
-            let is_rustc_s = text.starts_with("RUSTC") || text.ends_with("RUSTFLAGS") || text == "RUSTUP_TOOLCHAIN";
+            let is_cargo_s =
+                text.starts_with("CARGO") && !matches!(&*text, "CARGO_HOME" | "CARGO_NET_OFFLINE");
+            let is_rustc_s = text.starts_with("RUSTC")
+                || text.ends_with("RUSTFLAGS")
+                || text == "RUSTUP_TOOLCHAIN";
             let is_ours = text.starts_with("NODEPATH_");
             if (is_cargo_s || is_rustc_s || is_ours) && !text.ends_with("LISTEN") {
                 command.env_remove(name);
@@ -113,7 +123,11 @@ impl Shell {
             let mut text = String::new();
             loop {
                 let mut line = String::new();
-                assert_ne!(self.output.read_line(&mut line).await.unwrap(), 0, "bash ended: {text}");
+                assert_ne!(
+                    self.output.read_line(&mut line).await.unwrap(),
+                    0,
+                    "bash ended: {text}"
+                );
                 if let Some(status) = line.strip_prefix(MARK) {
                     return (status.trim().parse().unwrap(), text);
                 }
@@ -147,7 +161,9 @@ impl Shell {
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut seen = String::new();
         while let Some(line) = log.next_line().await.unwrap() {
-            let address = line.split_whitespace().find_map(|word| word.strip_prefix("listen="));
+            let address = line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix("listen="));
             if let Some(address) = address {
                 let address = address.to_owned();
                 self.host = Some(Host { process, _log: log });
