@@ -26,8 +26,9 @@ pub(super) const HANDLES: usize = 256;
 /// The most random bytes in one WASI call; the host allocates them.
 pub(super) const RANDOM_BYTES: u64 = 64 << 10;
 
-/// The largest single memory that the pool has room for, in bytes, whatever a device's budget says.
-pub(super) const POOL_MEMORY: usize = 512 << 20;
+/// The largest single memory that the pool has room for, in bytes, whatever a device's budget says. This host
+/// runs on 64 bits, where the number fits.
+pub(super) const POOL_MEMORY: usize = nodepath_model::device::MAX_MEMORY_BYTES as usize;
 
 /// The most core instances of one component. Python and JavaScript components have more than ten.
 pub(super) const CORE_INSTANCES: u32 = 64;

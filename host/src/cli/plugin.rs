@@ -302,7 +302,6 @@ pub(super) async fn validate_config(
 #[cfg(test)]
 mod tests {
     use super::super::context::testing::TestContext;
-    use super::*;
 
     #[tokio::test]
     async fn a_plugin_is_checked_added_and_answers() {

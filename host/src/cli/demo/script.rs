@@ -14,6 +14,15 @@ pub(super) const DEVICE: &str = "demo";
 /// Who writes to it.
 pub(super) const PROSPECT: &str = "6281234567890";
 
+/// What the host answers a webhook, as far as the script tells it.
+#[derive(serde::Deserialize)]
+struct Answer {
+    accepted: usize,
+    duplicates: usize,
+    ignored: usize,
+    noted: usize,
+}
+
 /// The script's way into the host, and its own record.
 pub(super) struct Script {
     pub(super) client: reqwest::Client,
@@ -33,7 +42,7 @@ impl Script {
 
         self.title("2. The same webhook again, as Meta delivers it when it is not sure");
         let answer = self.tell(self.text("wamid.demo.1", "Hello")).await?;
-        if answer["duplicates"] == 1 {
+        if answer.duplicates == 1 {
             self.transcript
                 .line("   ✋ delivered before: it changes nothing");
         }
@@ -70,7 +79,7 @@ impl Script {
         let answer = self.post(batch).await?;
         self.transcript.line(format!(
             "   ✓ taken: {} message, {} ignored, {} status",
-            answer["accepted"], answer["ignored"], answer["noted"]
+            answer.accepted, answer.ignored, answer.noted
         ));
         self.released(4).await;
         self.transcript.line(format!(
@@ -112,12 +121,12 @@ impl Script {
         )
     }
 
-    async fn tell(&self, (webhook, text): (Webhook, &str)) -> anyhow::Result<serde_json::Value> {
+    async fn tell(&self, (webhook, text): (Webhook, &str)) -> anyhow::Result<Answer> {
         self.transcript.line(format!("   → {text:?}"));
         self.post(webhook).await
     }
 
-    async fn post(&self, webhook: Webhook) -> anyhow::Result<serde_json::Value> {
+    async fn post(&self, webhook: Webhook) -> anyhow::Result<Answer> {
         let (body, signature) = webhook.signed(&Secret::new(FakeWhatsApp::APP_SECRET));
         let request = self
             .client

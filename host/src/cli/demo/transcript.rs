@@ -71,7 +71,7 @@ impl Transcript {
             let new = taken
                 .iter()
                 .skip(state.replies)
-                .map(|request| &request.body["text"]["body"]);
+                .filter_map(|request| request.body.pointer("/text/body"));
             for text in new.collect::<Vec<_>>() {
                 state.replies += 1;
                 state.add(format!("   ← {text}"));
