@@ -15,7 +15,7 @@ use nodepath::store::{ConversationDetail, Shown, Store};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 
@@ -227,8 +227,20 @@ impl Site {
     /// Starts the host so that it ends by itself as `FAILPOINTS` says.
     pub(crate) async fn serve_until(&self, failpoints: &str) -> Process<'_> {
         let (child, log) = self.spawn(failpoints);
+        self.ready(child, log).await
+    }
+
+    /// Starts the host, and does something when it has said these words.
+    pub(crate) async fn serve_after(&self, words: &str, act: impl FnOnce()) -> Process<'_> {
+        let (child, log) = self.spawn("");
+        log.says(words).await;
+        act();
+        self.ready(child, log).await
+    }
+
+    async fn ready(&self, child: Child, log: Log) -> Process<'_> {
         let line = log
-            .until("a host that takes webhooks", |line| {
+            .until("that it takes webhooks", |line| {
                 line["fields"].get("listen").is_some()
             })
             .await;
@@ -396,6 +408,14 @@ impl Process<'_> {
         post(&self.site.client, &self.url, webhook.body(), signature).await
     }
 
+    /// Opens a connection, says this, and no more.
+    pub(crate) async fn connects(&self, words: &str) -> tokio::net::TcpStream {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(words.as_bytes()).await.unwrap();
+        stream
+    }
+
     /// Where it takes webhooks.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
@@ -435,9 +455,8 @@ impl Process<'_> {
     }
 
     /// Waits for a log line that contains these words.
-    pub(crate) async fn says(&mut self, words: &str) -> Value {
-        let contains = |line: &Value| line["message"].as_str().is_some_and(|m| m.contains(words));
-        self.log.until(words, contains).await
+    pub(crate) async fn says(&self, words: &str) -> Value {
+        self.log.says(words).await
     }
 
     /// `kill -9`.
@@ -511,6 +530,11 @@ impl Log {
             }
         });
         Self { lines }
+    }
+
+    async fn says(&self, words: &str) -> Value {
+        let contains = |line: &Value| line["message"].as_str().is_some_and(|m| m.contains(words));
+        self.until(words, contains).await
     }
 
     async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
