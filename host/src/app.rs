@@ -22,6 +22,10 @@ use crate::turn::Turns;
 /// How often old rows are looked for. They are counted in days.
 const RETENTION_EVERY: Duration = Duration::from_secs(3_600);
 
+/// How long a stop waits for connections to end. A webhook takes milliseconds; a connection on which nobody has asked anything,
+/// such as a proxy keeps ready, would otherwise stay for the whole deadline. Who is cut off was not answered, and delivers again.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(1);
+
 /// How long requests to providers that are under way may still take once the deadline of a stop has passed. What is cut off
 /// then is in doubt at the next start.
 const LAST_SENDS: Duration = Duration::from_secs(5);
@@ -123,7 +127,12 @@ impl App {
         stop.cancel();
         let (turns, deliveries) = (self.turns.clone(), self.deliveries.clone());
         let idle = async {
-            servers.wait().await;
+            if tokio::time::timeout(LAST_WEBHOOKS, servers.wait())
+                .await
+                .is_err()
+            {
+                tracing::info!("app: connections that are still open are cut off");
+            }
             loops.wait().await;
         };
         let deadline = tokio::time::Instant::now() + self.stop_deadline;
@@ -196,8 +205,8 @@ impl App {
         drop((turns, deliveries));
         match Arc::try_unwrap(host) {
             Ok(host) => host.close().await,
-            // A request to a provider was cut off and still holds it; the end of the process frees everything.
-            Err(_) => tracing::warn!(
+            // A connection or a request to a provider was cut off and still holds it; the end of the process frees everything.
+            Err(_) => tracing::info!(
                 "app: the store is still in use and is closed by the end of the process"
             ),
         }
