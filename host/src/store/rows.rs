@@ -34,6 +34,9 @@ pub(super) struct Row {
     pub(super) first_pending_at: Option<i64>,
     pub(super) paused_until: Option<i64>,
     pub(super) attempts: i64,
+    pub(super) crashes: i64,
+    /// The last message that the running turn, or one that the end of the host cut off, was run for.
+    pub(super) suspect_seq: Option<i64>,
     pub(super) restarts: i64,
     pub(super) turns: i64,
     pub(super) clock: i64,
@@ -95,6 +98,8 @@ impl Row {
             first_pending_at: None,
             paused_until: None,
             attempts: 0,
+            crashes: 0,
+            suspect_seq: None,
             restarts: 0,
             turns: 0,
             clock: now,
