@@ -23,7 +23,7 @@ const PARTS: &str = "nodepath_parts_total";
 const SEND_SECONDS: &str = "nodepath_send_seconds";
 
 /// The most requests to providers at once. Each holds a socket and some kilobytes.
-const MAX_SENDS: usize = 256;
+const MAX_SENDS: usize = 512;
 
 /// The most of them for one tenant, so that one whose receivers hang leaves room for the others.
 const MAX_SENDS_OF_TENANT: usize = MAX_SENDS / 2;

@@ -14,13 +14,14 @@ use crate::model::{DeviceId, Shares};
 use crate::store::Host;
 
 /// The most webhooks that are read at once. Each may hold a body of some megabytes.
-const MAX_WEBHOOKS: usize = 256;
+const MAX_WEBHOOKS: usize = 512;
 
 /// Writes the figures in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// The most of them for one device. A provider has a few under way; a stranger who sends bodies without an end gets no further.
-const MAX_WEBHOOKS_OF_DEVICE: usize = MAX_WEBHOOKS / 4;
+/// The most of them for one device. A provider sends its bodies at once and has few under way; a stranger who sends bodies without
+/// an end gets no further.
+const MAX_WEBHOOKS_OF_DEVICE: usize = MAX_WEBHOOKS / 2;
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -252,10 +252,7 @@ impl Inner {
             Err(error) => return nothing_ran(FailureKind::Host, error.to_string()),
         };
         let (presence, signals) = mpsc::unbounded_channel();
-        // What the plugin has shown and nobody has seen yet is not shown after its end.
-        let shown = CancellationToken::new();
-        let _until_here = shown.clone().drop_guard();
-        self.show_presence(claim, signals, shown);
+        self.show_presence(claim, signals);
         self.runtime
             .run(&plugin, self.input(claim, trigger, presence))
             .await
@@ -296,12 +293,7 @@ impl Inner {
     }
 
     /// Passes on what the plugin shows at once, for as long as it runs.
-    fn show_presence(
-        &self,
-        claim: &Claim,
-        mut signals: mpsc::UnboundedReceiver<Presence>,
-        end: CancellationToken,
-    ) {
+    fn show_presence(&self, claim: &Claim, mut signals: mpsc::UnboundedReceiver<Presence>) {
         match &self.audience {
             Audience::Prospect(deliveries) => {
                 let (deliveries, device, prospect) = (
@@ -317,8 +309,10 @@ impl Inner {
                             .await;
                     }
                 };
+                // Nothing waits for it when the host stops.
+                let stop = self.stop.clone();
                 self.tracker
-                    .spawn(async move { end.run_until_cancelled(shown).await });
+                    .spawn(async move { stop.run_until_cancelled(shown).await });
             }
             Audience::Onlooker(onlooker) => {
                 let onlooker = onlooker.clone();

@@ -238,7 +238,7 @@ async fn a_message_that_ends_the_host_every_time_goes_to_the_dead_letters() {
 
     let host = site.serve().await;
     let detail = site.until_idle().await;
-    let reason = "the turn was begun 2 times and the host ended each time";
+    let reason = "host: the host ended 2 times while the turn ran";
     assert_eq!(
         (
             detail.inbox[0].state.as_str(),

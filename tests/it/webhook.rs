@@ -159,7 +159,7 @@ async fn a_body_that_is_too_large_is_413_whether_or_not_it_says_so_first() {
         body.resize(size, b' ');
         body
     };
-    insta::assert_snapshot!(told(host.posts_raw(padded(LARGEST + 1), None).await).await, @r#"
+    insta::assert_snapshot!(told(host.posts_raw(padded(LARGEST + 1), Some("sha256=00")).await).await, @r#"
     413 Payload Too Large
     content-type: application/problem+json
     {"type":"about:blank","title":"Body too large","status":413,"detail":"this channel's webhooks have at most 3145728 bytes"}
@@ -181,7 +181,7 @@ async fn chunked(host: &TestHost, body: &[u8]) -> String {
     let stream = TcpStream::connect(address).await.unwrap();
     let (read, mut write) = stream.into_split();
     let head = format!(
-        "POST /webhooks/{} HTTP/1.1\r\nhost: nodepath\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n",
+        "POST /webhooks/{} HTTP/1.1\r\nhost: nodepath\r\nconnection: close\r\nx-hub-signature-256: sha256=00\r\ntransfer-encoding: chunked\r\n\r\n",
         host.device
     );
     let send = async {

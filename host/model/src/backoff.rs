@@ -12,9 +12,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For turns: the second try comes while the prospect still looks, the fifth a quarter of a minute later.
+    /// For turns: the second try comes while the prospect still looks, the fifth seven seconds later.
     pub const TURN: Self = Self {
-        first: Duration::from_secs(1),
+        first: Duration::from_millis(500),
         cap: Duration::from_secs(60),
     };
 

@@ -81,10 +81,12 @@ async fn take_in(
     let device = state.host.device(&id).await?;
     channel::is_signed(device.channel, headers)?;
     let credentials = state.host.credentials(&id).await?;
-    let _share = state.shares.take(id.clone()).ok_or_else(Problem::busy)?;
-    // The semaphore is never closed; if it were, the webhook is read all the same.
-    let _slot = state.webhooks.acquire().await.ok();
-    let body = read(body, channel::max_body_bytes(device.channel)).await?;
+    let body = {
+        let _share = state.shares.take(id.clone()).ok_or_else(Problem::busy)?;
+        // The semaphore is never closed; if it were, the webhook is read all the same.
+        let _slot = state.webhooks.acquire().await.ok();
+        read(body, channel::max_body_bytes(device.channel)).await?
+    };
     channel::verify(&credentials, headers, &body, state.host.clock().now())?;
     let events = channel::parse(&credentials, headers, &body)?;
     let intake = tracing::info_span!("intake", events = events.len());

@@ -24,6 +24,9 @@ use crate::model::{
 /// The most messages that one turn answers; what is beyond waits for the next. A plugin is given all of them in one list.
 const MAX_MESSAGES_PER_TURN: i64 = 100;
 
+/// After so many ends of the host in the middle of a turn it is taken to be the cause.
+const SUSPICIOUS: i64 = 2;
+
 /// How long a conversation waits whose device this program can't read. Somebody has to start another program for that.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
@@ -138,13 +141,14 @@ impl Group {
 
 /// Messages come before a signal, and a signal before a timer: a prospect who writes must not wait for a reminder.
 ///
-/// What was under way when the host ended is tried again by itself, so that nothing that came later shares its fate.
+/// What was under way each time that the host ended is tried by itself, so that nothing that came later shares its fate. Once is
+/// no sign of that: hosts are stopped for many reasons, and one reply should answer everything (I6).
 fn choose(
     row: &mut Row,
     mut messages: Vec<PendingMessage>,
     timer: Option<Trigger>,
 ) -> Option<Trigger> {
-    if row.crashes > 0 {
+    if row.crashes >= SUSPICIOUS {
         let is_suspect = |m: &PendingMessage| row.suspect_seq.is_some_and(|last| m.seq <= last);
         if messages.iter().any(is_suspect) {
             messages.retain(is_suspect);

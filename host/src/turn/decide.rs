@@ -53,7 +53,7 @@ pub(super) fn failed(claim: &Claim, failure: &TurnFailure, now: Timestamp) -> Tu
 }
 
 /// How often a turn is tried that fails for a fault of this host, or because its device has no plugin. With the backoff of a turn
-/// that is a quarter of an hour, in which somebody can mend it; messages are not to blame.
+/// that is some ten minutes, in which somebody can mend it; messages are not to blame.
 const HOST_ATTEMPTS: u32 = 20;
 
 /// The end of a turn whose tries have taken the host down again and again. It is not tried once more.
