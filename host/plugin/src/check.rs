@@ -48,7 +48,8 @@ pub struct Manifest {
     pub version: String,
     /// One line.
     pub description: String,
-    /// What it needs beyond the interfaces that every plugin has.
+    /// What it would use beyond the interfaces that every plugin has. All of them are optional: this host grants none, and
+    /// refuses a plugin that can't do without.
     pub capabilities: Vec<Capability>,
     /// JSON Schema of its configuration.
     pub config_schema_json: String,
@@ -56,7 +57,7 @@ pub struct Manifest {
     pub state_schema: u32,
 }
 
-/// Something that a plugin needs.
+/// Something that a plugin would use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
     /// For example `fetch:api.example.com`.
@@ -97,6 +98,17 @@ pub(super) fn manifest(info: Info) -> Result<Manifest, Error> {
     }
     if capabilities.len() > CAPABILITIES {
         return refuse(format!("it asks for more than {CAPABILITIES} capabilities"));
+    }
+    let needed: Vec<_> = capabilities.iter().filter(|c| !c.optional).collect();
+    if !needed.is_empty() {
+        let names: Vec<_> = needed
+            .iter()
+            .map(|capability| format!("`{}`", clean(&capability.name, NAME_CHARS)))
+            .collect();
+        return refuse(format!(
+            "it can't do without {}, and this host grants no capabilities yet; let it work without and say `optional: true`",
+            names.join(" and ")
+        ));
     }
     let schema: Option<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(&config_schema_json).ok();
@@ -149,6 +161,7 @@ fn refuse<T>(why: String) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bindings::manifest as bindings;
 
     fn info() -> Info {
         Info {
@@ -183,5 +196,30 @@ mod tests {
         for bad in [schema(""), schema("[]"), schema("{")] {
             assert!(manifest(bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_capability_that_it_can_not_do_without_is_refused_by_name() {
+        let capability = |name: &str, optional| bindings::Capability {
+            name: name.to_owned(),
+            reason: "to look orders up".to_owned(),
+            optional,
+        };
+        let asks = |capabilities| Info {
+            capabilities,
+            ..info()
+        };
+        let optional = manifest(asks(vec![capability("llm", true)])).unwrap();
+        assert_eq!(optional.capabilities[0].name, "llm");
+        let needed = asks(vec![
+            capability("llm", true),
+            capability("fetch:api.example.com", false),
+            capability("sms\u{7}", false),
+        ]);
+        assert_eq!(
+            manifest(needed).unwrap_err().to_string(),
+            "the plugin is refused: it can't do without `fetch:api.example.com` and `sms`, and this host grants no \
+             capabilities yet; let it work without and say `optional: true`"
+        );
     }
 }
