@@ -21,6 +21,9 @@ mod retry;
 mod split;
 mod whatsapp;
 
+#[cfg(test)]
+mod contract_tests;
+
 pub use client::{Error, http_client};
 pub use credentials::{BadCredentials, check_credentials};
 pub use generic::signature::sign as sign_standard_webhook;

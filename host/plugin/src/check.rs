@@ -69,13 +69,13 @@ pub struct Capability {
 }
 
 /// The longest name, version and description, in characters: they stand in one line of a list.
-const NAME_CHARS: usize = 64;
-const VERSION_CHARS: usize = 64;
-const DESCRIPTION_CHARS: usize = 300;
+pub(super) const NAME_CHARS: usize = 64;
+pub(super) const VERSION_CHARS: usize = 64;
+pub(super) const DESCRIPTION_CHARS: usize = 300;
 
 /// The most capabilities, and the longest schema in bytes.
-const CAPABILITIES: usize = 32;
-const SCHEMA_BYTES: usize = 64 << 10;
+pub(super) const CAPABILITIES: usize = 32;
+pub(super) const SCHEMA_BYTES: usize = 64 << 10;
 
 /// Takes what `describe` answered. Whatever people are shown is cleaned; what a program relies on must be right.
 pub(super) fn manifest(info: Info) -> Result<Manifest, Error> {
@@ -135,8 +135,8 @@ pub(super) fn manifest(info: Info) -> Result<Manifest, Error> {
 }
 
 /// The most problems of a configuration, and the longest, in characters: people read them.
-const PROBLEMS: usize = 32;
-const PROBLEM_CHARS: usize = 500;
+pub(super) const PROBLEMS: usize = 32;
+pub(super) const PROBLEM_CHARS: usize = 500;
 
 /// What a plugin says of a configuration, made safe to show.
 pub(super) fn problems(problems: Vec<String>) -> Vec<String> {
