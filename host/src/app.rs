@@ -22,6 +22,10 @@ use crate::turn::Turns;
 /// How often old rows are looked for. They are counted in days.
 const RETENTION_EVERY: Duration = Duration::from_secs(3_600);
 
+/// How long a stop waits for connections to end. A webhook takes milliseconds; a connection on which nobody has asked anything,
+/// such as a proxy keeps ready, would otherwise stay for the whole deadline. Who is cut off was not answered, and delivers again.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(1);
+
 /// How long requests to providers that are under way may still take once the deadline of a stop has passed. What is cut off
 /// then is in doubt at the next start.
 const LAST_SENDS: Duration = Duration::from_secs(5);
@@ -91,7 +95,7 @@ impl App {
     /// and hands back what has not ended. Nothing is lost by a stop, nor by being killed instead.
     ///
     /// # Errors
-    /// If a listener fails.
+    /// If the store's writer ends, which only a fault of this program makes it do.
     pub async fn run(
         mut self,
         listener: TcpListener,
@@ -117,22 +121,28 @@ impl App {
         loops.close();
         servers.close();
 
-        self.dispatch_until(shutdown).await;
+        self.dispatch_until(shutdown).await?;
         tracing::info!("app: stopping; nothing more is taken");
         self.host.drain();
         stop.cancel();
         let (turns, deliveries) = (self.turns.clone(), self.deliveries.clone());
         let idle = async {
-            servers.wait().await;
+            if tokio::time::timeout(LAST_WEBHOOKS, servers.wait())
+                .await
+                .is_err()
+            {
+                tracing::info!("app: connections that are still open are cut off");
+            }
             loops.wait().await;
         };
         let deadline = tokio::time::Instant::now() + self.stop_deadline;
         let ended = tokio::time::timeout_at(deadline, async {
-            self.dispatch_until(idle).await;
-            self.finish_work(&turns, &deliveries).await;
+            self.dispatch_until(idle).await?;
+            self.finish_work(&turns, &deliveries).await
         });
-        if ended.await.is_err() {
-            self.hand_back(&turns, &deliveries).await;
+        match ended.await {
+            Ok(ended) => ended?,
+            Err(_) => self.hand_back(&turns, &deliveries).await?,
         }
         drop((turns, deliveries));
         self.close().await;
@@ -141,48 +151,57 @@ impl App {
     }
 
     /// Hands on what the commits decide, until `end` comes.
-    async fn dispatch_until(&mut self, end: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// If the writer is gone: nothing can be taken or finished any more, and another start takes up what there is.
+    async fn dispatch_until(&mut self, end: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::pin!(end);
         loop {
             tokio::select! {
                 work = self.work.recv() => match work {
                     Some(work) => dispatch(&self.turns, &self.deliveries, work),
-                    None => return,
+                    None => anyhow::bail!("the store's writer has ended, see the log; start the host again, nothing is lost"),
                 },
-                () = &mut end => return,
+                () = &mut end => return Ok(()),
             }
         }
     }
 
     /// Goes on until nothing runs, nothing is sent, and nothing is left to hand on. Whoever commits puts its work here before
     /// it ends, and nobody else takes it out, so the three together mean the end.
-    async fn finish_work(&mut self, turns: &Turns, deliveries: &Deliveries) {
+    async fn finish_work(&mut self, turns: &Turns, deliveries: &Deliveries) -> anyhow::Result<()> {
         loop {
             self.dispatch_until(async {
                 turns.idle().await;
                 deliveries.idle().await;
             })
-            .await;
+            .await?;
             if self.work.is_empty() && turns.is_idle() && deliveries.is_idle() {
-                return;
+                return Ok(());
             }
         }
     }
 
     /// The deadline has passed: turns go back to wait for the next start, and no further part goes out.
-    async fn hand_back(&mut self, turns: &Turns, deliveries: &Deliveries) {
+    async fn hand_back(&mut self, turns: &Turns, deliveries: &Deliveries) -> anyhow::Result<()> {
         tracing::warn!("app: the deadline of the stop has passed; what still runs is handed back");
         self.host.halt();
-        let stopped = tokio::time::timeout(
-            LAST_SENDS,
+        let stopped = tokio::time::timeout(LAST_SENDS, async {
             self.dispatch_until(async {
                 tokio::join!(turns.stop(), deliveries.stop());
-            }),
-        );
-        if stopped.await.is_err() {
-            tracing::warn!(
-                "app: a provider has not answered; that part is in doubt at the next start"
-            );
+            })
+            .await?;
+            // What was decided just before is put off, and not left to be in doubt.
+            self.finish_work(turns, deliveries).await
+        });
+        match stopped.await {
+            Ok(stopped) => stopped,
+            Err(_) => {
+                tracing::warn!(
+                    "app: a provider has not answered; that part is in doubt at the next start"
+                );
+                Ok(())
+            }
         }
     }
 
@@ -196,8 +215,8 @@ impl App {
         drop((turns, deliveries));
         match Arc::try_unwrap(host) {
             Ok(host) => host.close().await,
-            // A request to a provider was cut off and still holds it; the end of the process frees everything.
-            Err(_) => tracing::warn!(
+            // A connection or a request to a provider was cut off and still holds it; the end of the process frees everything.
+            Err(_) => tracing::info!(
                 "app: the store is still in use and is closed by the end of the process"
             ),
         }

@@ -89,16 +89,6 @@ pub fn max_body_bytes(kind: ChannelKind) -> usize {
     }
 }
 
-/// Whether the provider's status webhooks can settle a part of which nobody knows whether it was sent.
-#[must_use]
-pub fn can_tell(kind: ChannelKind) -> bool {
-    match kind {
-        ChannelKind::Whatsapp => true,
-        // A receiver may report statuses, but need not.
-        ChannelKind::Generic => false,
-    }
-}
-
 /// Answers the request with which a provider checks a webhook's address. `query` is the raw query string. The answer is the
 /// body to send back as plain text.
 ///
@@ -108,6 +98,21 @@ pub fn challenge(credentials: &Credentials, query: &str) -> Result<String, Verif
     match credentials {
         Credentials::Whatsapp { verify_token, .. } => whatsapp::challenge(verify_token, query),
         Credentials::Generic { .. } => Err(VerifyError::NotSupported),
+    }
+}
+
+/// Checks that a webhook is signed at all, before its body is read.
+///
+/// # Errors
+/// If a header that carries the signature is missing.
+pub fn is_signed(kind: ChannelKind, headers: &HeaderMap) -> Result<(), VerifyError> {
+    let names: &[&'static str] = match kind {
+        ChannelKind::Whatsapp => &whatsapp::SIGNED_BY,
+        ChannelKind::Generic => &generic::signature::SIGNED_BY,
+    };
+    match names.iter().find(|name| !headers.contains_key(**name)) {
+        Some(missing) => Err(VerifyError::MissingHeader(missing)),
+        None => Ok(()),
     }
 }
 

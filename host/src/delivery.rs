@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::channel;
 use crate::model::delivery::Presence;
-use crate::model::{DeadScope, Delivery, Device, DeviceId, DeviceSettings, Part, ProspectId};
+use crate::model::{DeadScope, Delivery, Device, DeviceId, Part, ProspectId, Shares, TenantId};
 use crate::store::{Error, Host, Settle, Settled};
 
 /// Parts that were sent, retried and so on, by `result`.
@@ -25,8 +25,15 @@ const SEND_SECONDS: &str = "nodepath_send_seconds";
 /// The most requests to providers at once. Each holds a socket and some kilobytes.
 const MAX_SENDS: usize = 256;
 
-/// How soon a part is tried again that could not be tried for a fault of ours.
-const HOST_RETRY: Duration = Duration::from_secs(1);
+/// The most of them for one tenant, so that one whose receivers hang leaves room for the others.
+const MAX_SENDS_OF_TENANT: usize = MAX_SENDS / 2;
+
+/// How soon a part is looked at again whose tenant has its share of requests under way. A request takes some 100 ms.
+const SHARE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How soon a part is looked at again that could not be tried for a fault of ours, such as credentials that can't be opened.
+/// Somebody has to mend that.
+const HOST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Sends parts. Clones are handles of the same loop.
 #[derive(Clone)]
@@ -36,6 +43,7 @@ struct Inner {
     host: Arc<Host>,
     client: reqwest::Client,
     slots: Semaphore,
+    shares: Shares<TenantId>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -44,12 +52,13 @@ impl Deliveries {
     /// A loop without parts.
     #[must_use]
     pub fn new(host: Arc<Host>, client: reqwest::Client) -> Self {
-        let slots = Semaphore::new(MAX_SENDS);
+        let (slots, shares) = (Semaphore::new(MAX_SENDS), Shares::new(MAX_SENDS_OF_TENANT));
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         Self(Arc::new(Inner {
             host,
             client,
             slots,
+            shares,
             tracker,
             stop,
         }))
@@ -110,9 +119,9 @@ impl Inner {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => {
                 tracing::error!(%error, "delivery: the part could not be tried");
-                self.put_off(&error.to_string())
+                self.not_tried(HOST_PAUSE, error.to_string())
             }
-            Err(_) => self.panicked(),
+            Err(_) => self.panicked(&part.device).await,
         };
         tell(&part, &result);
         metrics::counter!(PARTS, "result" => word(&result)).increment(1);
@@ -129,13 +138,19 @@ impl Inner {
     }
 
     async fn attempt(&self, part: &Part) -> Result<Settled, Error> {
-        let slot = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Ok(self.put_off("the host stops")),
-            slot = self.slots.acquire() => slot,
-        };
         let device = self.host.device(&part.device).await?;
         let credentials = self.host.credentials(&part.device).await?;
+        let Some(_share) = self.shares.take(device.tenant.clone()) else {
+            let why = "the tenant's share of requests is under way";
+            return Ok(self.not_tried(SHARE_PAUSE, why.to_owned()));
+        };
+        let slot = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {
+                return Ok(self.not_tried(Duration::ZERO, "the host stops".to_owned()));
+            }
+            slot = self.slots.acquire() => slot,
+        };
         let now = self.host.clock().now();
         let started = std::time::Instant::now();
         // Where the tests let the host panic, or end, before the request and after its answer.
@@ -164,18 +179,10 @@ impl Inner {
                     },
                 }
             }
-            Delivery::Unknown { why } => {
-                // Where nobody can tell, there is nothing to wait for.
-                let window = if channel::can_tell(device.channel) {
-                    device.settings.unknown_window_ms
-                } else {
-                    0
-                };
-                Settled::Unknown {
-                    until: now.plus(Duration::from_millis(window)),
-                    why,
-                }
-            }
+            Delivery::Unknown { why } => Settled::Unknown {
+                until: now.plus(device.unknown_window()),
+                why,
+            },
             Delivery::Dead { why, scope } => Settled::Dead {
                 why,
                 alert: scope == DeadScope::Device,
@@ -184,19 +191,20 @@ impl Inner {
     }
 
     /// The part may have left before the panic, so nobody can tell.
-    fn panicked(&self) -> Settled {
-        let window = Duration::from_millis(DeviceSettings::default().unknown_window_ms);
+    async fn panicked(&self, device: &DeviceId) -> Settled {
+        let window = match self.host.device(device).await {
+            Ok(device) => device.unknown_window(),
+            Err(_) => Duration::ZERO,
+        };
         Settled::Unknown {
             until: self.host.clock().now().plus(window),
             why: "the host panicked; its log says where".to_owned(),
         }
     }
 
-    fn put_off(&self, why: &str) -> Settled {
-        Settled::RetryAt {
-            at: self.host.clock().now().plus(HOST_RETRY),
-            why: why.to_owned(),
-        }
+    fn not_tried(&self, pause: Duration, why: String) -> Settled {
+        let at = self.host.clock().now().plus(pause);
+        Settled::NotTried { at, why }
     }
 }
 
@@ -204,6 +212,7 @@ fn word(result: &Settled) -> &'static str {
     match result {
         Settled::Sent { .. } => "sent",
         Settled::RetryAt { .. } => "retry",
+        Settled::NotTried { .. } => "not_tried",
         Settled::Unknown { .. } => "unknown",
         Settled::Dead { .. } => "dead",
     }
@@ -217,6 +226,9 @@ fn tell(part: &Part, result: &Settled) {
         }
         Settled::RetryAt { at, why } => {
             tracing::warn!(%device, attempt, why, "delivery: part {} is tried again at {at}", part.id);
+        }
+        Settled::NotTried { at, why } => {
+            tracing::warn!(%device, attempt, why, "delivery: part {} was not tried; it is looked at again at {at}", part.id);
         }
         Settled::Unknown { until, why } => {
             tracing::warn!(%device, attempt, why, "delivery: nobody knows whether part {} was sent; the provider has until {until} to tell", part.id);

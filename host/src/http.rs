@@ -10,6 +10,7 @@ use axum::Router;
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
+use crate::model::{DeviceId, Shares};
 use crate::store::Host;
 
 /// The most webhooks that are read at once. Each may hold a body of some megabytes.
@@ -18,11 +19,15 @@ const MAX_WEBHOOKS: usize = 256;
 /// Writes the figures in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// The most of them for one device. A provider has a few under way; a stranger who sends bodies without an end gets no further.
+const MAX_WEBHOOKS_OF_DEVICE: usize = MAX_WEBHOOKS / 4;
+
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct AppState {
     host: Arc<Host>,
     webhooks: Arc<Semaphore>,
+    shares: Shares<DeviceId>,
     metrics: Option<RenderMetrics>,
 }
 
@@ -31,6 +36,7 @@ impl AppState {
         Self {
             host,
             webhooks: Arc::new(Semaphore::new(MAX_WEBHOOKS)),
+            shares: Shares::new(MAX_WEBHOOKS_OF_DEVICE),
             metrics,
         }
     }

@@ -22,6 +22,7 @@ mod host;
 mod intake;
 mod kept;
 mod observe;
+mod outbox;
 mod plugins;
 mod reads;
 mod recover;

@@ -20,8 +20,8 @@ use crate::channel;
 use crate::delivery::Deliveries;
 use crate::model::delivery::Presence;
 use crate::model::turn::{Blame, FailureKind};
-use crate::model::{Claim, ConversationId, Lock, TurnFailure};
-use crate::plugin::{LogLevel, LogLine, Run, Runtime, TurnInput};
+use crate::model::{Claim, ConversationId, Lock, Trigger, TurnFailure};
+use crate::plugin::{self, LogLevel, LogLine, Run, Runtime, TurnInput};
 use crate::store::{Finish, Finished, Host, TurnEnd, TurnRecord};
 
 use self::decide::covered;
@@ -165,6 +165,7 @@ impl Inner {
         });
         let Claim { lock, .. } = claim;
         self.forget(&lock);
+        let conversation = lock.conversation.clone();
         let outcome = outcome_word(&end);
         metrics::counter!(TURNS, "outcome" => outcome).increment(1);
         metrics::histogram!(TURN_SECONDS).record(started.elapsed().as_secs_f64());
@@ -181,9 +182,12 @@ impl Inner {
                 tracing::warn!("turn: its lock was taken away, so it changed nothing")
             }
             Ok(finished) => tracing::debug!(?finished, outcome, "turn: ended"),
-            // The next start finds the conversation as it is.
             Err(error) => {
-                tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock")
+                tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock");
+                // It is not the database's fault, so it would fail again; the conversation must not stay locked for that.
+                if let Err(error) = self.host.unlock(&conversation).await {
+                    tracing::error!(%error, "turn: the conversation stays locked until the next start");
+                }
             }
         }
     }
@@ -196,6 +200,9 @@ impl Inner {
     ) -> (TurnEnd, std::time::Duration) {
         // Where the tests let the host panic, or end, in the middle of a turn.
         fail::fail_point!("turn.attempt", |_| std::process::abort());
+        if let Some(end) = decide::is_poisonous(claim) {
+            return (end, std::time::Duration::ZERO);
+        }
         let run = tokio::select! {
             // A turn that has ended counts as ended, even if it was to be stopped in the same moment.
             biased;
@@ -235,14 +242,31 @@ impl Inner {
         let component = || self.host.component(&claim.device.tenant, digest);
         let plugin = match self.runtime.load(digest, component).await {
             Ok(plugin) => plugin,
-            Err(error) => return nothing_ran(FailureKind::Plugin, error.to_string()),
+            Err(error @ (plugin::Error::Refused(_) | plugin::Error::Guest(_))) => {
+                return nothing_ran(FailureKind::Plugin, error.to_string());
+            }
+            Err(error) => return nothing_ran(FailureKind::Host, error.to_string()),
+        };
+        let trigger = match decide::with_own_ids(&self.host, claim).await {
+            Ok(trigger) => trigger,
+            Err(error) => return nothing_ran(FailureKind::Host, error.to_string()),
         };
         let (presence, signals) = mpsc::unbounded_channel();
-        self.show_presence(claim, signals);
-        self.runtime.run(&plugin, self.input(claim, presence)).await
+        // What the plugin has shown and nobody has seen yet is not shown after its end.
+        let shown = CancellationToken::new();
+        let _until_here = shown.clone().drop_guard();
+        self.show_presence(claim, signals, shown);
+        self.runtime
+            .run(&plugin, self.input(claim, trigger, presence))
+            .await
     }
 
-    fn input(&self, claim: &Claim, presence: mpsc::UnboundedSender<Presence>) -> TurnInput {
+    fn input(
+        &self,
+        claim: &Claim,
+        trigger: Trigger,
+        presence: mpsc::UnboundedSender<Presence>,
+    ) -> TurnInput {
         let limits = channel::limits(claim.device.channel);
         let now = self.host.clock().now();
         let window_open = match (limits.window, claim.last_inbound_at) {
@@ -259,7 +283,7 @@ impl Inner {
             prospect: claim.prospect.clone(),
             prospect_name: claim.prospect_name.clone(),
             turn_seq: claim.turn_seq,
-            trigger: claim.trigger.clone(),
+            trigger,
             config: claim.device.plugin_config.clone(),
             limits: limits.clone(),
             window_open,
@@ -272,7 +296,12 @@ impl Inner {
     }
 
     /// Passes on what the plugin shows at once, for as long as it runs.
-    fn show_presence(&self, claim: &Claim, mut signals: mpsc::UnboundedReceiver<Presence>) {
+    fn show_presence(
+        &self,
+        claim: &Claim,
+        mut signals: mpsc::UnboundedReceiver<Presence>,
+        end: CancellationToken,
+    ) {
         match &self.audience {
             Audience::Prospect(deliveries) => {
                 let (deliveries, device, prospect) = (
@@ -281,13 +310,15 @@ impl Inner {
                     claim.prospect.clone(),
                 );
                 let last = decide::last_provider_id(&claim.trigger);
-                self.tracker.spawn(async move {
+                let shown = async move {
                     while let Some(signal) = signals.recv().await {
                         deliveries
                             .show(&device, &prospect, last.as_deref(), signal)
                             .await;
                     }
-                });
+                };
+                self.tracker
+                    .spawn(async move { end.run_until_cancelled(shown).await });
             }
             Audience::Onlooker(onlooker) => {
                 let onlooker = onlooker.clone();
@@ -382,13 +413,23 @@ fn tell_failure(claim: &Claim, failure: &TurnFailure) {
 /// What the guest wrote goes to the log under a target of its own, at the guest's level.
 fn tell_logs(claim: &Claim, run: &Run) {
     let device = &claim.device.id;
-    for LogLine { level, message, .. } in &run.logs {
+    for LogLine {
+        level,
+        message,
+        fields,
+        ..
+    } in &run.logs
+    {
+        let fields: String = fields
+            .iter()
+            .map(|(name, value)| format!(" {name}={value:?}"))
+            .collect();
         match level {
-            LogLevel::Trace => tracing::trace!(target: "plugin", %device, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "plugin", %device, "{message}"),
-            LogLevel::Info => tracing::info!(target: "plugin", %device, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "plugin", %device, "{message}"),
-            LogLevel::Error => tracing::error!(target: "plugin", %device, "{message}"),
+            LogLevel::Trace => tracing::trace!(target: "plugin", %device, "{message}{fields}"),
+            LogLevel::Debug => tracing::debug!(target: "plugin", %device, "{message}{fields}"),
+            LogLevel::Info => tracing::info!(target: "plugin", %device, "{message}{fields}"),
+            LogLevel::Warn => tracing::warn!(target: "plugin", %device, "{message}{fields}"),
+            LogLevel::Error => tracing::error!(target: "plugin", %device, "{message}{fields}"),
         }
     }
     if run.logs_dropped > 0 {

@@ -38,6 +38,8 @@ CREATE TABLE conversation (
     tenant           TEXT NOT NULL,
     device           TEXT NOT NULL REFERENCES device (id),
     prospect         TEXT NOT NULL,
+    -- Where replies go, if they last wrote under another id than the one that the conversation began with.
+    address          TEXT,
     prospect_name    TEXT,
     state            TEXT NOT NULL CHECK (state IN ('idle', 'waiting', 'running', 'sending')),
     version          INTEGER NOT NULL,
@@ -53,7 +55,11 @@ CREATE TABLE conversation (
     ready_at         INTEGER,
     first_pending_at INTEGER,
     paused_until     INTEGER,
+    -- Tries that ended in a failure, and tries that the end of the host cut off. `suspect_seq` is the last
+    -- message that one of those was run for.
     attempts         INTEGER NOT NULL,
+    crashes          INTEGER NOT NULL,
+    suspect_seq      INTEGER,
     restarts         INTEGER NOT NULL,
     turns            INTEGER NOT NULL,
     clock            INTEGER NOT NULL,

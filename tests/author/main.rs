@@ -3,6 +3,13 @@
 //!
 //! `cargo xtask test` prepares the compiler for WebAssembly and cargo-component, and names them in `NODEPATH_AUTHOR_PATH`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what is not as expected fails the test"
+)]
+
 mod readme;
 mod shell;
 

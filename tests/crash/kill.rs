@@ -12,7 +12,7 @@ async fn a_turn_that_was_killed_runs_again_and_is_answered_once() {
         .set("budget.wall=60s")
         .site()
         .await;
-    let mut host = site.serve().await;
+    let host = site.serve().await;
     host.receives(&text("wamid.1", "hello")).await;
     host.says("Session lock acquired").await;
     site.provider.wait_for_presence(1).await;
@@ -28,7 +28,7 @@ async fn a_turn_that_was_killed_runs_again_and_is_answered_once() {
         &think_ms(Duration::ZERO),
     ])
     .await;
-    let mut host = site.serve().await;
+    let host = site.serve().await;
     let line = host.says("the last host ended in the middle").await;
     assert_eq!(
         (&line["fields"]["turns"], &line["fields"]["unknown_parts"]),
@@ -226,4 +226,67 @@ async fn a_second_process_on_the_same_database_refuses_to_start_and_names_the_fi
     let host = site.serve().await;
     site.until_idle().await;
     assert!(host.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_message_that_ends_the_host_every_time_goes_to_the_dead_letters() {
+    let site = Setup::plugin("echo").set("max_attempts=2").site().await;
+    let host = site.serve_until("turn.attempt=return").await;
+    host.delivers(&text("wamid.1", "poison")).await;
+    host.aborts().await;
+    site.serve_or_abort("turn.attempt=return").await;
+
+    let host = site.serve().await;
+    let detail = site.until_idle().await;
+    let reason = "the turn was begun 2 times and the host ended each time";
+    assert_eq!(
+        (
+            detail.inbox[0].state.as_str(),
+            detail.inbox[0].reason.as_deref()
+        ),
+        ("dead", Some(reason))
+    );
+    host.receives(&text("wamid.2", "hello")).await;
+    assert_eq!(
+        site.provider.sent().await.text.as_deref(),
+        Some("You said: hello")
+    );
+    site.until_idle().await;
+    assert!(host.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_host_starts_while_doctor_looks_whether_there_is_one() {
+    let site = Setup::plugin("echo").site().await;
+    // What `doctor` does for a moment.
+    let looked_at = std::fs::File::create(site.path("data/nodepath.db.lock")).unwrap();
+    looked_at.lock_shared().unwrap();
+    let host = site
+        .serve_after("is locked; looking again", || drop(looked_at))
+        .await;
+    assert!(host.terminate().await.success());
+}
+
+#[tokio::test]
+async fn log_lines_go_to_a_new_file_after_a_rotation_by_renaming() {
+    let site = Setup::plugin("echo").site().await;
+    let host = site.serve().await;
+    let (file, renamed) = (site.path("logs/app.log"), site.path("logs/app.log.1"));
+    std::fs::rename(&file, &renamed).unwrap();
+    let mut messages = 0;
+    // It is noticed within a second of lines, so there must be lines.
+    while !file.exists() {
+        messages += 1;
+        host.receives(&text(
+            &format!("wamid.{messages}"),
+            &format!("text {messages}"),
+        ))
+        .await;
+        site.provider.sent().await;
+        site.until_idle().await;
+    }
+    assert!(host.terminate().await.success());
+    let lines = |path| std::fs::read_to_string(path).unwrap();
+    let all = lines(renamed) + &lines(file);
+    assert_eq!(all.matches("Session lock released").count(), messages);
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use nodepath::model::secret::Sealer;
 use nodepath::model::{Clock, ConversationId, DeviceId, ProspectId, Secret, Timestamp};
 use nodepath::store::{ConversationDetail, Shown, Store};
 use reqwest::StatusCode;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::watch;
+use tokio::process::{Child, Command};
+
+use crate::process::{Log, Process};
 
 /// Who writes in the tests.
 pub(crate) const PROSPECT: &str = "6281234567890";
@@ -26,7 +26,7 @@ pub(crate) const PROSPECT: &str = "6281234567890";
 pub(crate) const DEVICE: &str = "shop";
 
 /// How long a test waits for something that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The key that seals the tests' secrets. It is the same for all, so that they share compiled plugins.
 const SEAL_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -148,7 +148,7 @@ pub(crate) struct Site {
     dir: tempfile::TempDir,
     environment: Vec<(&'static str, String)>,
     pub(crate) provider: FakeWhatsApp,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     /// Everything that any process here has printed.
     said: Mutex<String>,
 }
@@ -227,19 +227,15 @@ impl Site {
     /// Starts the host so that it ends by itself as `FAILPOINTS` says.
     pub(crate) async fn serve_until(&self, failpoints: &str) -> Process<'_> {
         let (child, log) = self.spawn(failpoints);
-        let line = log
-            .until("a host that takes webhooks", |line| {
-                line["fields"].get("listen").is_some()
-            })
-            .await;
-        let address = |name: &str| format!("http://{}", line["fields"][name].as_str().unwrap());
-        Process {
-            site: self,
-            url: address("listen"),
-            admin_url: address("admin_listen"),
-            child,
-            log,
-        }
+        Process::ready(self, child, log).await
+    }
+
+    /// Starts the host, and does something when it has said these words.
+    pub(crate) async fn serve_after(&self, words: &str, act: impl FnOnce()) -> Process<'_> {
+        let (child, log) = self.spawn("");
+        log.says(words).await;
+        act();
+        Process::ready(self, child, log).await
     }
 
     /// The conversation with [`PROSPECT`], as soon as it is as wanted.
@@ -331,7 +327,8 @@ impl Site {
         self.said.lock().unwrap().clone()
     }
 
-    fn heard(&self, text: &str) {
+    /// Keeps what a process has printed.
+    pub(crate) fn heard(&self, text: &str) {
         self.said.lock().unwrap().push_str(text);
     }
 
@@ -360,124 +357,7 @@ impl Site {
     }
 }
 
-/// A running host. It is killed when it is dropped.
-pub(crate) struct Process<'a> {
-    site: &'a Site,
-    url: String,
-    pub(crate) admin_url: String,
-    child: Child,
-    log: Log,
-}
-
-impl Process<'_> {
-    /// Its id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id().unwrap()
-    }
-
-    /// Delivers a webhook, signed, and expects that it is taken.
-    pub(crate) async fn receives(&self, webhook: &Webhook) -> Value {
-        let (status, body) = self.delivers(webhook).await.expect("the host answers");
-        assert_eq!(status, StatusCode::OK, "{body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    /// Delivers a webhook, signed; none if the host went away before it answered.
-    pub(crate) async fn delivers(&self, webhook: &Webhook) -> Option<(StatusCode, String)> {
-        self.site.deliver(&self.url, webhook).await
-    }
-
-    /// Delivers a webhook with another signature.
-    pub(crate) async fn delivers_signed(
-        &self,
-        webhook: &Webhook,
-        signature: &str,
-    ) -> Option<(StatusCode, String)> {
-        post(&self.site.client, &self.url, webhook.body(), signature).await
-    }
-
-    /// Where it takes webhooks.
-    pub(crate) fn url(&self) -> String {
-        self.url.clone()
-    }
-
-    /// The figure of this name, with its labels.
-    pub(crate) async fn figure(&self, name: &str) -> f64 {
-        let url = format!("{}/metrics", self.admin_url);
-        let text = self
-            .site
-            .client
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
-    }
-
-    /// How many turns of the last host it runs again, and how many of its parts are in doubt. It says so before it takes webhooks.
-    pub(crate) fn recovered(&self) -> (usize, usize) {
-        let lines = self.log.lines.borrow();
-        let line = lines
-            .iter()
-            .find(|line| line.contains("the last host ended in the middle"));
-        let line: Value = line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
-        let count = |name: &str| line["fields"][name].as_u64().unwrap_or(0);
-        (
-            usize::try_from(count("turns")).unwrap(),
-            usize::try_from(count("unknown_parts")).unwrap(),
-        )
-    }
-
-    /// Waits for a log line that contains these words.
-    pub(crate) async fn says(&mut self, words: &str) -> Value {
-        let contains = |line: &Value| line["message"].as_str().is_some_and(|m| m.contains(words));
-        self.log.until(words, contains).await
-    }
-
-    /// `kill -9`.
-    pub(crate) async fn kill(self) {
-        let status = self.ends_by(Signal::KILL).await;
-        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
-    }
-
-    /// Sends SIGTERM and waits for the end.
-    pub(crate) async fn terminate(self) -> ExitStatus {
-        self.ends_by(Signal::TERM).await
-    }
-
-    /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(i32::try_from(self.id()).unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
-    }
-
-    async fn ends_by(self, signal: Signal) -> ExitStatus {
-        self.signal(signal);
-        self.ends().await
-    }
-
-    /// Waits until the process has reached the place that `serve_until` named.
-    pub(crate) async fn aborts(self) {
-        assert_eq!(self.ends().await.signal(), Some(Signal::ABORT.as_raw()));
-    }
-
-    /// Waits until it ends by itself.
-    pub(crate) async fn ends(mut self) -> ExitStatus {
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let status = status.expect("the host ends").unwrap();
-        let text = self.log.whole().await;
-        self.site.heard(&text);
-        status
-    }
-}
-
-async fn post(
+pub(crate) async fn post(
     client: &reqwest::Client,
     url: &str,
     body: Vec<u8>,
@@ -490,51 +370,6 @@ async fn post(
     let response = request.send().await.ok()?;
     let status = response.status();
     Some((status, response.text().await.ok()?))
-}
-
-/// What a process writes to standard error, line by line.
-struct Log {
-    lines: watch::Receiver<Vec<String>>,
-}
-
-impl Log {
-    fn read(stderr: ChildStderr) -> Self {
-        let (heard, lines) = watch::channel(Vec::new());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it ends with the process that it listens to"
-        )]
-        tokio::spawn(async move {
-            let mut source = BufReader::new(stderr).lines();
-            while let Ok(Some(line)) = source.next_line().await {
-                heard.send_modify(|lines| lines.push(line));
-            }
-        });
-        Self { lines }
-    }
-
-    async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut lines = self.lines.clone();
-        let find = |lines: &Vec<String>| {
-            let parsed = lines
-                .iter()
-                .filter_map(|line| serde_json::from_str(line).ok());
-            parsed.into_iter().find(|line| wanted(line))
-        };
-        let found =
-            tokio::time::timeout(PATIENCE, lines.wait_for(|lines| find(lines).is_some())).await;
-        match found {
-            Ok(Ok(lines)) => find(&lines).unwrap(),
-            _ => panic!("the host never said {what:?}: {:#?}", *self.lines.borrow()),
-        }
-    }
-
-    /// Everything, once the process has ended.
-    async fn whole(&mut self) -> String {
-        // The sender is dropped at the end of the output.
-        while self.lines.changed().await.is_ok() {}
-        self.lines.borrow().join("\n")
-    }
 }
 
 /// The conversation with this prospect.

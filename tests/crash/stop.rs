@@ -9,20 +9,40 @@ use crate::site::{Setup, text, texts, think_ms};
 #[tokio::test]
 async fn a_turn_under_way_ends_and_its_reply_is_sent() {
     let site = Setup::pondering(Duration::from_millis(500)).site().await;
-    let mut host = site.serve().await;
+    let host = site.serve().await;
+    host.receives(&text("wamid.1", "hello")).await;
+    site.provider.wait_for_presence(1).await;
+    assert!(host.terminate().await.success());
+    assert_eq!(texts(&site.provider.taken()), ["You said: hello"]);
+    assert_eq!(site.locks().await, 0);
+    assert_eq!(site.until_idle().await.inbox[0].state, "done");
+}
+
+#[tokio::test]
+async fn a_message_that_comes_during_a_stop_is_refused_or_kept() {
+    let setup = Setup::pondering(Duration::from_millis(300)).set("overlap=queue");
+    let site = setup.site().await;
+    let host = site.serve().await;
     host.receives(&text("wamid.1", "hello")).await;
     site.provider.wait_for_presence(1).await;
     host.signal(Signal::TERM);
     host.says("stopping; nothing more is taken").await;
-    assert!(host.delivers(&text("wamid.2", "too late")).await.is_none());
+    // The listener closes at about this moment.
+    let late = host.delivers(&text("wamid.2", "too late?")).await;
     assert!(host.ends().await.success());
     assert_eq!(texts(&site.provider.taken()), ["You said: hello"]);
     assert_eq!(site.locks().await, 0);
-    let detail = site.until_idle().await;
+
+    let host = site.serve().await;
+    if late.is_none() {
+        host.receives(&text("wamid.2", "too late?")).await;
+    }
+    site.provider.wait_for(2).await;
+    site.until_idle().await;
+    assert!(host.terminate().await.success());
     assert_eq!(
-        detail.inbox.len(),
-        1,
-        "what was not taken is not there: {detail:#?}"
+        texts(&site.provider.taken()),
+        ["You said: hello", "You said: too late?"]
     );
 }
 
@@ -30,7 +50,7 @@ async fn a_turn_under_way_ends_and_its_reply_is_sent() {
 async fn a_reply_under_way_is_sent_to_its_end() {
     let site = Setup::plugin("test-script").site().await;
     site.provider.hold();
-    let mut host = site.serve().await;
+    let host = site.serve().await;
     host.receives(&text("wamid.1", "parts 3")).await;
     site.provider.wait_for_arrivals(1).await;
     host.signal(Signal::TERM);
@@ -112,7 +132,7 @@ async fn a_plugin_that_computes_for_ever_does_not_keep_the_host() {
         .environment("NODEPATH_STOP_DEADLINE", "200ms")
         .site()
         .await;
-    let mut host = site.serve().await;
+    let host = site.serve().await;
     host.receives(&text("wamid.1", "typing; loop")).await;
     site.provider.wait_for_presence(1).await;
     host.signal(Signal::TERM);
@@ -137,7 +157,7 @@ async fn a_provider_that_does_not_answer_does_not_keep_the_host() {
         .site()
         .await;
     site.provider.hold();
-    let mut host = site.serve().await;
+    let host = site.serve().await;
     host.receives(&text("wamid.1", "hello")).await;
     site.provider.wait_for_arrivals(1).await;
     host.signal(Signal::TERM);
@@ -157,7 +177,7 @@ async fn a_second_signal_ends_it_at_once_and_nothing_is_lost() {
         .set("budget.wall=60s")
         .site()
         .await;
-    let mut host = site.serve().await;
+    let host = site.serve().await;
     host.receives(&text("wamid.1", "hello")).await;
     site.provider.wait_for_presence(1).await;
     host.signal(Signal::TERM);
@@ -177,4 +197,24 @@ async fn a_second_signal_ends_it_at_once_and_nothing_is_lost() {
     site.until_idle().await;
     assert!(host.terminate().await.success());
     assert_eq!(texts(&site.provider.taken()), ["You said: hello"]);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_do_not_keep_the_host() {
+    let site = Setup::plugin("echo").site().await;
+    let host = site.serve().await;
+    let silent = host.connects("").await;
+    let begun = host
+        .connects("POST /webhooks/shop HTTP/1.1\r\nHost: x\r\n")
+        .await;
+    host.signal(Signal::TERM);
+    host.says("stopping; nothing more is taken").await;
+    let asked = Instant::now();
+    assert!(host.ends().await.success());
+    assert!(
+        asked.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        asked.elapsed()
+    );
+    drop((silent, begun));
 }

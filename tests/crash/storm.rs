@@ -13,7 +13,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use reqwest::StatusCode;
 use tokio::sync::watch;
 
-use crate::site::{Process, Setup, Site, now};
+use crate::process::Process;
+use crate::site::{Setup, Site, now};
 
 const CONVERSATIONS: usize = 15;
 /// Messages of each conversation. A look at a conversation shows twenty.

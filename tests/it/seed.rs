@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nodepath::cli::demo::provider::FakeWhatsApp;
+use nodepath::cli::demo::provider::{Answer, FakeWhatsApp};
 use nodepath::model::device::Overlap;
+use nodepath::store::Retention;
 use tokio::process::Command;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::support::{Log, Setup, TestHost, Trouble, checkout, outcomes, states};
+use crate::support::{Log, PROSPECT, Setup, TestHost, Trouble, checkout, outcomes, states};
 
 const FAILED_TO_ACQUIRE: &str = "ERROR 🔒 SESSION LOCK: Failed to acquire session lock";
 const LOCKED: &str = "WARN  🔒 SESSION LOCK: Session already locked - duplicate message detected, skipping processing";
@@ -300,6 +301,60 @@ async fn the_figures_of_the_lock_are_there_to_watch() {
         "nodepath_parts_total{result=\"sent\"}",
     ] {
         assert!(text.contains(name), "{name} is missing:\n{text}");
+    }
+    host.stop().await;
+}
+
+/// B11, I2: an id is remembered for longer than Meta repeats itself, and then it goes.
+#[tokio::test]
+async fn old_rows_go_and_what_counts_stays() {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    let keep = Retention {
+        settled: DAY,
+        dead: 90 * DAY,
+    };
+    let host = Setup::script().clock().start().await;
+    host.answers("wamid.1", "reply hello").await;
+    host.hears("wamid.2", "fail in a way").await;
+    host.until("dead", |c| states(c) == ["done", "dead"]).await;
+    host.passes(7 * DAY);
+    assert_eq!(host.store.forget(keep).await.unwrap(), 0);
+    assert_eq!(host.hears("wamid.1", "reply hello").await["duplicates"], 1);
+    host.passes(2 * DAY);
+    assert!(host.store.forget(keep).await.unwrap() > 0);
+    let detail = host.detail().await;
+    assert_eq!(states(&detail), ["dead"]);
+    assert!(detail.outbox.is_empty() && detail.turns_run.is_empty());
+    host.stop().await;
+}
+
+/// B9: what the original program wrote at error level.
+#[tokio::test]
+async fn a_log_tells_no_text_no_number_and_no_secret() {
+    let log = Log::start();
+    let host = Setup::script().device("dev_discreet").start().await;
+    let refused = Answer::Refuse {
+        code: 131_026,
+        retry_after: None,
+    };
+    host.provider.script([refused]);
+    host.hears("wamid.1", "reply my-private-words").await;
+    host.provider.wait_for_requests(1).await;
+    host.until_idle().await;
+    host.hears("wamid.2", "fail in a way").await;
+    host.until("dead", |c| states(c) == ["done", "dead"]).await;
+    let unsigned = host.posts_raw("my-private-words", None).await;
+    assert_eq!(unsigned.status(), 401);
+    log.until("SESSION LOCK", "id_device=dev_discreet", 4).await;
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    for secret in [
+        "my-private-words",
+        PROSPECT,
+        FakeWhatsApp::APP_SECRET,
+        FakeWhatsApp::ACCESS_TOKEN,
+        FakeWhatsApp::VERIFY_TOKEN,
+    ] {
+        assert!(!text.contains(secret), "{secret} is in the log");
     }
     host.stop().await;
 }

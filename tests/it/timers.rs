@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{PROSPECT, Setup, TestHost, outcomes};
+use nodepath::cli::demo::provider::FakeWhatsApp;
+use nodepath::model::DeviceSettings;
+
+use crate::support::{PROSPECT, Setup, TestHost, conversation, outcomes, taken};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -52,6 +55,35 @@ async fn a_timer_is_there_after_a_restart_of_the_host() {
     host.passes(MINUTE);
     host.provider.wait_for(2).await;
     host.until_idle().await;
+    host.stop().await;
+}
+
+/// B11: the original program took the first device that it found.
+#[tokio::test]
+async fn a_timer_is_of_the_device_that_set_it() {
+    let host = Setup::script().clock().start().await;
+    let own = FakeWhatsApp::start().await.unwrap();
+    let settings = DeviceSettings::default();
+    let second = host
+        .add_device(
+            &host.tenant,
+            "device_456",
+            own.credentials(),
+            "test-script",
+            settings,
+        )
+        .await;
+    let webhook = host.text("wamid.1", "timer nudge 60000 buy; reply set");
+    taken(host.posts_to(&second, &webhook).await).await;
+    own.sent().await;
+    let id = conversation(&second, PROSPECT);
+    host.until_in(&id, "idle", |c| c.summary.state == "idle")
+        .await;
+    host.passes(MINUTE);
+    assert_eq!(own.sent().await.text.unwrap(), "timer nudge buy");
+    host.until_in(&id, "idle", |c| c.summary.state == "idle")
+        .await;
+    assert_eq!(host.provider.requests(), []);
     host.stop().await;
 }
 

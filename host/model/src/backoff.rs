@@ -12,9 +12,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// For turns: a guest that fails on a hiccup gets its second try at once to a person's eye.
+    /// For turns: the second try comes while the prospect still looks, the fifth a quarter of a minute later.
     pub const TURN: Self = Self {
-        first: Duration::from_millis(500),
+        first: Duration::from_secs(1),
         cap: Duration::from_secs(60),
     };
 

@@ -28,6 +28,16 @@ impl ChannelKind {
             Self::Generic => "generic",
         }
     }
+
+    /// Whether its provider tells by itself, in a status webhook with our id, what became of a message that is in doubt.
+    #[must_use]
+    pub fn can_tell(self) -> bool {
+        match self {
+            Self::Whatsapp => true,
+            // A receiver may report statuses, but need not.
+            Self::Generic => false,
+        }
+    }
 }
 
 /// One number or bot. Its credentials are another value, which only what speaks to the provider asks for.
@@ -49,6 +59,20 @@ pub struct Device {
     pub alert: Option<String>,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+impl Device {
+    /// How long the provider has to tell what became of a part that is in doubt. Where nobody can tell there is nothing to wait
+    /// for.
+    #[must_use]
+    pub fn unknown_window(&self) -> Duration {
+        let window = if self.channel.can_tell() {
+            self.settings.unknown_window_ms
+        } else {
+            0
+        };
+        Duration::from_millis(window)
+    }
 }
 
 /// What a device needs to speak to its provider.

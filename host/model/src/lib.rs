@@ -12,6 +12,7 @@ pub mod ids;
 pub mod inbound;
 pub mod overlap;
 pub mod secret;
+pub mod share;
 pub mod turn;
 
 pub use backoff::Backoff;
@@ -25,4 +26,5 @@ pub use ids::{
 };
 pub use inbound::{Event, InboundMessage};
 pub use secret::Secret;
+pub use share::Shares;
 pub use turn::{Claim, Lock, Outcome, Trigger, TurnFailure};

@@ -50,6 +50,8 @@ pub struct Situation {
     pub restarts: u32,
     /// When the first message of the running turn came.
     pub first_pending_at: Option<Timestamp>,
+    /// What waits has failed before, and waits for its next try.
+    pub is_retrying: bool,
     /// The message has the text of the one before it, which came this long ago.
     pub same_text_after: Option<Duration>,
     /// The time.
@@ -109,7 +111,7 @@ pub fn arrival(at: &Situation, settings: &DeviceSettings) -> Arrival {
         (State::Idle, _) if settings.debounce_ms == 0 => Arrival::Claim,
         (State::Idle, _) => Arrival::Debounce(silence_ends(at, settings)),
         // A retry after a failure waits longer than any debounce would, and may not be hurried.
-        (State::Waiting, _) if settings.debounce_ms == 0 => Arrival::Join,
+        (State::Waiting, _) if settings.debounce_ms == 0 || at.is_retrying => Arrival::Join,
         (State::Waiting, _) => Arrival::Debounce(silence_ends(at, settings)),
         (State::Running | State::Sending, Overlap::Skip) => Arrival::Skip(SkipReason::Locked),
         (State::Running, Overlap::Restart)
@@ -157,6 +159,7 @@ mod tests {
             paused_until: None,
             restarts: 0,
             first_pending_at: Some(NOW),
+            is_retrying: false,
             same_text_after: None,
             now: NOW,
         }

@@ -43,6 +43,8 @@ pub struct Claim {
     pub trigger: Trigger,
     /// Which try this is, from 1.
     pub attempt: u32,
+    /// How many of the tries before took the host down with them, or were cut off by its end.
+    pub crashes: u32,
     /// How many turns of the conversation were committed before.
     pub turn_seq: u64,
     /// When it was claimed.
@@ -167,7 +169,8 @@ impl FailureKind {
     #[must_use]
     pub fn blame(self) -> Blame {
         match self {
-            Self::Host => Blame::Host,
+            // None is deployed, or it can't be loaded: whoever wrote it did nothing wrong in this turn.
+            Self::Host | Self::Plugin => Blame::Host,
             _ => Blame::Guest,
         }
     }

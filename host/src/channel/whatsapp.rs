@@ -36,6 +36,9 @@ pub(super) const LIMITS: ChannelLimits = ChannelLimits {
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
+/// The headers without which a webhook is not signed.
+pub(super) const SIGNED_BY: [&str; 1] = [SIGNATURE];
+
 /// Answers `GET ?hub.mode=subscribe&hub.verify_token=…&hub.challenge=…`.
 pub(super) fn challenge(verify_token: &Secret, query: &str) -> Result<String, VerifyError> {
     let expected = verify_token.expose();

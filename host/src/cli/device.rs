@@ -14,7 +14,6 @@ use super::context::Context;
 use super::plugin::{config_of, find_plugin, validate_config};
 use super::table::{dash, facts, table, time};
 use super::tenant::quoted;
-use crate::channel;
 use crate::model::{ChannelKind, Device, DeviceId, DeviceSettings, Digest};
 use crate::store::{NewDevice, PluginVersion, Store, Tenant};
 
@@ -165,7 +164,7 @@ async fn add(context: &Context, store: &Store, args: AddArgs) -> anyhow::Result<
         None => DeviceId::generate(),
     };
     let mut defaults = DeviceSettings::default();
-    if !channel::can_tell(channel) {
+    if !channel.can_tell() {
         // Nobody will ever say what became of a part: waiting for it would only hold the lock.
         defaults.unknown_window_ms = 0;
     }

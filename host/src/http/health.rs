@@ -20,6 +20,9 @@ pub(super) async fn ready(State(state): State<AppState>) -> Result<&'static str,
 
 /// The figures, in the text format of Prometheus.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+    if let Err(error) = state.host.observe_locks().await {
+        tracing::warn!(%error, "http: the held locks can't be counted");
+    }
     match &state.metrics {
         Some(metrics) => metrics().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

@@ -37,6 +37,16 @@ impl Problem {
         }
     }
 
+    /// What it is answered with.
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    pub(super) fn busy() -> Self {
+        let detail = "many webhooks of this device are being read; deliver this again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Device busy", detail)
+    }
+
     pub(super) fn too_large(limit: usize) -> Self {
         let detail = format!("this channel's webhooks have at most {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Body too large", detail)

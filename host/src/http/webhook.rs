@@ -16,13 +16,13 @@ use crate::channel;
 use crate::model::{DeviceId, Event};
 use crate::store::{Accept, Accepted, Fate};
 
-/// Webhooks by `answer`.
+/// Webhooks by the `status` that they were answered with.
 const WEBHOOKS: &str = "nodepath_webhooks_total";
 /// What was in them, by `fate`.
 const EVENTS: &str = "nodepath_events_total";
 
 /// How long a body may take to arrive. Providers give up on us sooner.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of a webhook's events, counted.
 #[derive(Debug, Default, Serialize)]
@@ -66,8 +66,8 @@ pub(super) async fn receive(
     let answer = take_in(&state, &device, &headers, body)
         .instrument(span)
         .await;
-    let word = if answer.is_ok() { "ok" } else { "refused" };
-    metrics::counter!(WEBHOOKS, "answer" => word).increment(1);
+    let status = answer.as_ref().map_or_else(Problem::status, |_| 200);
+    metrics::counter!(WEBHOOKS, "status" => status.to_string()).increment(1);
     answer.map(Json)
 }
 
@@ -78,10 +78,12 @@ async fn take_in(
     body: Body,
 ) -> Result<Received, Problem> {
     let id = DeviceId::parse(device).map_err(|_| Problem::no_such_device())?;
+    let device = state.host.device(&id).await?;
+    channel::is_signed(device.channel, headers)?;
+    let credentials = state.host.credentials(&id).await?;
+    let _share = state.shares.take(id.clone()).ok_or_else(Problem::busy)?;
     // The semaphore is never closed; if it were, the webhook is read all the same.
     let _slot = state.webhooks.acquire().await.ok();
-    let device = state.host.device(&id).await?;
-    let credentials = state.host.credentials(&id).await?;
     let body = read(body, channel::max_body_bytes(device.channel)).await?;
     let now = state.host.clock().now();
     channel::verify(&credentials, headers, &body, now)?;

@@ -83,7 +83,7 @@ impl Group {
         for (i, event) in accept.events.iter().enumerate() {
             let row = intake.rows.get(&i);
             fates.push(match (event, row) {
-                (Event::Status(status), _) => self.note_status(&accept.device, status)?,
+                (Event::Status(status), _) => self.note_status(&accept.device, status),
                 (_, Some(row)) if !intake.fresh.contains(&row.id) => Fate::Duplicate,
                 (Event::Message(message), Some(row)) => self.arrive(message, row)?,
                 (Event::Echo(echo), Some(row)) => self.hear_owner(echo, row)?,
@@ -119,6 +119,8 @@ impl Group {
         };
         let row = &mut entry.row;
         row.last_inbound_at = Some(now.0);
+        let wrote_as = message.prospect.as_str();
+        row.address = (wrote_as != row.prospect).then(|| wrote_as.to_owned());
         if message.prospect_name.is_some() {
             row.prospect_name.clone_from(&message.prospect_name);
         }
@@ -169,6 +171,10 @@ impl Group {
         let action = match arrival {
             Arrival::Restart => "restarted",
             Arrival::Queue => "queued",
+            Arrival::Skip(_) if !entry.is_locked() && entry.next == Next::Stay => {
+                let event = LockEvent::same_text(&entry.row);
+                return self.notices.push(Notice::Lock(event));
+            }
             Arrival::Skip(_) => "skipped",
             _ => return,
         };
@@ -208,9 +214,11 @@ impl Group {
             ""
         };
         if word == HAND_BACK {
-            if row.paused_until.take().is_some() && row.state.0 == State::Idle {
+            if row.paused_until.take().is_some() {
                 row.signal = Some(RESUMED.to_owned());
-                entry.free();
+                if row.state.0 == State::Idle {
+                    entry.free();
+                }
             }
             return Ok(Fate::Human);
         }
@@ -255,6 +263,7 @@ fn situation(row: &Row, hash: Option<&str>, now: Timestamp) -> Situation {
         paused_until: row.paused_until.map(Timestamp),
         restarts: u32::try_from(row.restarts).unwrap_or(u32::MAX),
         first_pending_at: row.first_pending_at.map(Timestamp),
+        is_retrying: row.attempts + row.crashes > 0,
         same_text_after: if same_text { gap } else { None },
         now,
     }

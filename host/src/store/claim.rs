@@ -3,6 +3,7 @@
 //! Promise I7: whoever frees a lock looks for what is pending in the same transaction, so nothing waits for a wake-up.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rand::Rng as _;
 use sqlx::sqlite::SqliteConnection;
@@ -22,6 +23,9 @@ use crate::model::{
 
 /// The most messages that one turn answers; what is beyond waits for the next. A plugin is given all of them in one list.
 const MAX_MESSAGES_PER_TURN: i64 = 100;
+
+/// How long a conversation waits whose device this program can't read. Somebody has to start another program for that.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
 /// What waits in a conversation, oldest first, and since when.
 #[derive(Default)]
@@ -47,43 +51,44 @@ impl Group {
         let mut timers = load_due_timers(conn, &free, self.now).await?;
         for id in free {
             let pending = pending.remove(&id).unwrap_or_default();
-            self.start(&id, pending, timers.remove(&id))?;
+            self.start(&id, pending, timers.remove(&id));
         }
         Ok(())
     }
 
-    fn start(&mut self, id: &str, pending: Pending, timer: Option<Trigger>) -> Result<(), Error> {
+    fn start(&mut self, id: &str, pending: Pending, timer: Option<Trigger>) {
         let Some(mut entry) = self.rows.remove(id) else {
-            return Ok(());
+            return;
         };
-        if entry.is_locked() && entry.next == Next::Free {
-            self.notices
-                .push(Notice::Lock(LockEvent::released(&entry.row, self.now)));
+        let (next, was_locked) = (entry.next, entry.is_locked());
+        let released = LockEvent::released(&entry.row, self.now);
+        if was_locked && next == Next::Free {
+            self.notices.push(Notice::Lock(released.clone()));
         }
-        let device = self.device(&entry.row.device)?;
         entry.row.first_pending_at = pending.since;
-        let trigger = choose(&entry.row, pending.messages, timer);
-        match trigger {
+        let trigger = choose(&mut entry.row, pending.messages, timer);
+        match (trigger, self.devices.get(&entry.row.device)) {
             _ if entry.row.is_paused(self.now.0) => {
                 self.changes.absorb.insert(id.to_owned());
                 rest(&mut entry.row);
             }
-            None => rest(&mut entry.row),
-            Some(_) if self.stage > Stage::Running => wait(&mut entry.row, self.now),
-            Some(trigger) if entry.row.attempts >= i64::from(device.settings.max_attempts) => {
-                self.bury(&mut entry.row, trigger);
-            }
-            Some(trigger) => {
+            (None, _) => rest(&mut entry.row),
+            (Some(_), _) if self.stage > Stage::Running => wait(&mut entry.row, self.now),
+            // Nobody else's conversation waits for one whose device can't be read.
+            (Some(_), None) => wait(&mut entry.row, self.now.plus(UNREADABLE_PAUSE)),
+            (Some(trigger), Some(device)) => {
                 let claim = take(&mut entry, device.clone(), trigger, self.now);
-                if entry.next == Next::Free {
+                if next == Next::Free {
                     self.notices
                         .push(Notice::Lock(LockEvent::acquired(&entry.row)));
                 }
                 self.notices.push(Notice::Work(Work::Run(Box::new(claim))));
             }
         }
+        if was_locked && next == Next::Restart && !entry.is_locked() {
+            self.notices.push(Notice::Lock(released));
+        }
         self.rows.insert(id.to_owned(), entry);
-        Ok(())
     }
 
     /// What waits in these conversations. A message that can't be read, which an older program finds after a newer one, goes to
@@ -129,37 +134,28 @@ impl Group {
         }
         Ok(pending)
     }
-
-    /// A turn that never came to an end, try after try: its messages take the host down with them.
-    fn bury(&mut self, row: &mut Row, trigger: Trigger) {
-        let reason = format!(
-            "the turn was begun {} times and the host ended each time",
-            row.attempts
-        );
-        match trigger {
-            Trigger::Messages(messages) => {
-                self.changes
-                    .marks
-                    .extend(messages.into_iter().map(|m| Mark {
-                        id: m.id.to_string(),
-                        state: "dead",
-                        reason: Some(reason.clone()),
-                        turn: None,
-                    }))
-            }
-            Trigger::Timer { id, .. } => self.forget_timer(&id),
-            Trigger::Signal { .. } => {}
-        }
-        row.signal = None;
-        // Whatever else is pending is found by the next look at what is due.
-        wait(row, self.now);
-        row.attempts = 0;
-    }
 }
 
 /// Messages come before a signal, and a signal before a timer: a prospect who writes must not wait for a reminder.
-fn choose(row: &Row, messages: Vec<PendingMessage>, timer: Option<Trigger>) -> Option<Trigger> {
+///
+/// What was under way when the host ended is tried again by itself, so that nothing that came later shares its fate.
+fn choose(
+    row: &mut Row,
+    mut messages: Vec<PendingMessage>,
+    timer: Option<Trigger>,
+) -> Option<Trigger> {
+    if row.crashes > 0 {
+        let is_suspect = |m: &PendingMessage| row.suspect_seq.is_some_and(|last| m.seq <= last);
+        if messages.iter().any(is_suspect) {
+            messages.retain(is_suspect);
+        } else if !messages.is_empty() {
+            row.crashes = 0;
+            row.attempts = 0;
+        }
+    }
     if !messages.is_empty() {
+        // They say more than that a human has handed back.
+        row.signal = None;
         return Some(Trigger::Messages(messages));
     }
     let signal = row.signal.as_ref().map(|kind| Trigger::Signal {
@@ -174,6 +170,7 @@ fn rest(row: &mut Row) {
     row.ready_at = None;
     row.first_pending_at = None;
     row.attempts = 0;
+    row.crashes = 0;
     row.restarts = 0;
 }
 
@@ -194,8 +191,7 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
     );
     let row = &mut entry.row;
     row.epoch += 1;
-    row.attempts += 1;
-    if row.attempts == 1 {
+    if row.attempts + row.crashes == 0 {
         // A try after a failure sees the same time and the same chance as the first.
         row.clock = now.0;
         row.seed = i64::from_ne_bytes(rng.next_u64().to_ne_bytes());
@@ -210,6 +206,10 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
     row.owner = Some(owner.clone());
     row.turn = Some(turn.to_string());
     row.plugin = device.plugin.as_ref().map(ToString::to_string);
+    row.suspect_seq = match &trigger {
+        Trigger::Messages(messages) => messages.last().map(|m| m.seq),
+        Trigger::Timer { .. } | Trigger::Signal { .. } => None,
+    };
     row.timer = if let Trigger::Timer { id, .. } = &trigger {
         Some(id.to_string())
     } else {
@@ -227,7 +227,8 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
         prospect: ProspectId::from_trusted(&row.prospect),
         prospect_name: row.prospect_name.clone(),
         trigger,
-        attempt: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+        attempt: u32::try_from(row.attempts + row.crashes + 1).unwrap_or(u32::MAX),
+        crashes: u32::try_from(row.crashes).unwrap_or(u32::MAX),
         turn_seq: u64::try_from(row.turns).unwrap_or(0),
         claimed_at: now,
         clock: Timestamp(row.clock),

@@ -78,9 +78,20 @@ pub(super) async fn load(
     .bind(json_rows(&ids)?)
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| Device::try_from(row).map(|d| (d.id.to_string(), d)))
-        .collect()
+    // One that a newer program wrote is left out: it is nobody else's trouble.
+    let read = |row: DeviceRow| {
+        let id = row.id.clone();
+        Device::try_from(row)
+            .inspect_err(
+                |error| tracing::error!(device = id, %error, "store: a device can't be read"),
+            )
+            .ok()
+    };
+    Ok(rows
+        .into_iter()
+        .filter_map(read)
+        .map(|d| (d.id.to_string(), d))
+        .collect())
 }
 
 impl Store {

@@ -49,9 +49,9 @@ impl DueRows {
 }
 
 impl Group {
-    pub(super) fn due(&mut self) -> Result<(), Error> {
+    pub(super) fn due(&mut self) {
         for part in std::mem::take(&mut self.due.parts) {
-            self.part_due(&part)?;
+            self.part_due(&part);
         }
         for id in std::mem::take(&mut self.due.conversations) {
             if let Some(entry) = self.rows.get_mut(&id) {
@@ -63,21 +63,24 @@ impl Group {
                 }
             }
         }
-        Ok(())
     }
 }
 
 /// When the next thing is due.
-pub(super) async fn next_due(conn: &mut SqliteConnection) -> Result<Option<Timestamp>, Error> {
+pub(super) async fn next_due(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
     let (at,): (Option<i64>,) = sqlx::query_as(
         "SELECT MIN(at) FROM (
              SELECT MIN(ready_at) AS at FROM conversation WHERE state = 'waiting'
              UNION ALL
              SELECT * FROM (SELECT t.due FROM timer AS t JOIN conversation AS c ON c.id = t.conversation
-                            WHERE c.state = 'idle' AND c.paused_until IS NULL ORDER BY t.due LIMIT 1)
+                            WHERE c.state = 'idle' AND (c.paused_until IS NULL OR c.paused_until <= $1) ORDER BY t.due LIMIT 1)
              UNION ALL
              SELECT MIN(next_at) FROM outbox WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL)",
     )
+    .bind(now.0)
     .fetch_one(conn)
     .await?;
     Ok(at.map(Timestamp))

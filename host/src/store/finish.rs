@@ -225,18 +225,18 @@ impl Group {
             (Finished::Superseded, _) => {
                 let row = &mut self.entry(id)?.row;
                 row.restarts += 1;
-                row.attempts -= 1;
                 self.entry(id)?.next = Next::Restart;
             }
             (Finished::Conflict, _) => {
+                // Somebody else's commit is no failure of this turn, and whoever conflicts makes way for one who does not.
                 let backoff = Backoff::TURN.delay(finish.record.attempt, rand::random());
                 self.put_off(id, now.plus(backoff))?;
             }
-            (_, TurnEnd::Retry { at, .. }) => self.put_off(id, *at)?,
-            (_, TurnEnd::HandedBack) => {
-                self.entry(id)?.row.attempts -= 1;
-                self.put_off(id, now)?;
+            (_, TurnEnd::Retry { at, .. }) => {
+                self.entry(id)?.row.attempts += 1;
+                self.put_off(id, *at)?;
             }
+            (_, TurnEnd::HandedBack) => self.put_off(id, now)?,
             (_, TurnEnd::Commit(commit)) => {
                 self.mark(finish, "done", None);
                 self.commit(finish, commit)?;
@@ -295,7 +295,8 @@ impl Group {
     fn spend_trigger(&mut self, finish: &Finish) {
         match &finish.covered {
             Covered::Timer(id) => self.forget_timer(id),
-            Covered::Messages(_) | Covered::Signal => {
+            Covered::Messages(_) => {}
+            Covered::Signal => {
                 if let Some(entry) = self.rows.get_mut(finish.lock.conversation.as_str()) {
                     entry.row.signal = None;
                 }
@@ -324,10 +325,13 @@ impl Group {
             .map(|(i, (part, body))| new_part(&row, &finish.record.turn, i, part, body, now))
             .collect::<Result<_, _>>()?;
         if let Some(first) = parts.first_mut() {
-            self.begin_part(first, &row.prospect)?;
+            self.begin_part(first, row.addressee());
         }
         let has_parts = !parts.is_empty();
-        self.changes.new_parts.append(&mut parts);
+        for part in parts {
+            self.changes.new_parts.insert(part.id.clone());
+            self.parts.insert(part.id.clone(), part);
+        }
         let handover = commit
             .effects
             .iter()
@@ -335,6 +339,7 @@ impl Group {
         let entry = self.entry(&id)?;
         entry.row.turns += 1;
         entry.row.attempts = 0;
+        entry.row.crashes = 0;
         entry.row.restarts = 0;
         if handover {
             entry.row.paused_until = Some(FOR_EVER);

@@ -60,13 +60,16 @@ pub(super) struct Changes {
     pub(super) marks: Vec<Mark>,
     /// Conversations whose pending messages all go to the human who has taken over.
     pub(super) absorb: BTreeSet<String>,
-    pub(super) new_parts: Vec<PartRow>,
+    /// Parts that are not in the database yet; they are among the group's parts like all others.
+    pub(super) new_parts: BTreeSet<String>,
     pub(super) touched_parts: BTreeSet<String>,
     pub(super) turns: Vec<TurnWrite>,
     pub(super) state: Vec<StateWrite>,
     pub(super) timers: Vec<TimerWrite>,
     pub(super) tags: Vec<TagWrite>,
     pub(super) aliases: Vec<(String, String, String)>,
+    /// Devices on which sending works again.
+    pub(super) hurry: BTreeSet<String>,
     /// What a device's provider refused it for; none clears it.
     pub(super) alerts: BTreeMap<String, Option<String>>,
 }
@@ -204,14 +207,14 @@ impl Group {
     /// Whether a conversation or a part waits for its time.
     fn waits(&self) -> bool {
         let part_waits = |p: &PartRow| p.next_at.is_some();
+        let parts = self
+            .changes
+            .touched_parts
+            .iter()
+            .chain(&self.changes.new_parts);
         self.rows.values().any(|e| e.row.state.0 == State::Waiting)
-            || self.changes.new_parts.iter().any(part_waits)
-            || self
-                .changes
-                .touched_parts
-                .iter()
-                .filter_map(|id| self.parts.get(id))
-                .any(part_waits)
+            || !self.changes.hurry.is_empty()
+            || parts.filter_map(|id| self.parts.get(id)).any(part_waits)
     }
 
     async fn flush_marks(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
@@ -316,21 +319,22 @@ impl Entry {
 }
 
 const UPSERT_CONVERSATIONS: &str = "
-INSERT INTO conversation (id, tenant, device, prospect, prospect_name, state, version, claim_version, epoch, owner, locked_at,
-    claimed_at, turn, plugin, timer, signal, ready_at, first_pending_at, paused_until, attempts, restarts, turns, clock,
+INSERT INTO conversation (id, tenant, device, prospect, address, prospect_name, state, version, claim_version, epoch, owner,
+    locked_at, claimed_at, turn, plugin, timer, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts, turns, clock,
     seed, last_inbound_at, last_hash, last_hash_at, created_at)
-SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'prospect', value ->> 'prospect_name',
-    value ->> 'state', value ->> 'version', value ->> 'claim_version', value ->> 'epoch', value ->> 'owner',
+SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'prospect', value ->> 'address',
+    value ->> 'prospect_name', value ->> 'state', value ->> 'version', value ->> 'claim_version', value ->> 'epoch', value ->> 'owner',
     value ->> 'locked_at', value ->> 'claimed_at', value ->> 'turn', value ->> 'plugin', value ->> 'timer',
     value ->> 'signal', value ->> 'ready_at', value ->> 'first_pending_at', value ->> 'paused_until',
-    value ->> 'attempts', value ->> 'restarts', value ->> 'turns', value ->> 'clock', value ->> 'seed',
+    value ->> 'attempts', value ->> 'crashes', value ->> 'suspect_seq', value ->> 'restarts', value ->> 'turns', value ->> 'clock', value ->> 'seed',
     value ->> 'last_inbound_at', value ->> 'last_hash', value ->> 'last_hash_at', value ->> 'created_at'
 FROM json_each($1) WHERE true
-ON CONFLICT (id) DO UPDATE SET prospect_name = excluded.prospect_name, state = excluded.state, version = excluded.version,
-    claim_version = excluded.claim_version, epoch = excluded.epoch, owner = excluded.owner, locked_at = excluded.locked_at,
+ON CONFLICT (id) DO UPDATE SET address = excluded.address, prospect_name = excluded.prospect_name, state = excluded.state,
+    version = excluded.version, claim_version = excluded.claim_version, epoch = excluded.epoch, owner = excluded.owner, locked_at = excluded.locked_at,
     claimed_at = excluded.claimed_at, turn = excluded.turn, plugin = excluded.plugin, timer = excluded.timer,
     signal = excluded.signal, ready_at = excluded.ready_at, first_pending_at = excluded.first_pending_at,
-    paused_until = excluded.paused_until, attempts = excluded.attempts, restarts = excluded.restarts,
+    paused_until = excluded.paused_until, attempts = excluded.attempts, crashes = excluded.crashes,
+    suspect_seq = excluded.suspect_seq, restarts = excluded.restarts,
     turns = excluded.turns, clock = excluded.clock, seed = excluded.seed, last_inbound_at = excluded.last_inbound_at,
     last_hash = excluded.last_hash, last_hash_at = excluded.last_hash_at
 WHERE conversation.epoch <= excluded.epoch";

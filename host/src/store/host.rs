@@ -1,6 +1,6 @@
 //! The store as the one process that runs conversations holds it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,11 @@ const WRITER_QUEUE: usize = 1_024;
 /// How long a commit that failed waits before its next try, at first and at most. A full disk does not heal faster.
 const COMMIT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// How often a host that starts looks whether the process lock is free, and how long it waits in between: a few times longer than
+/// `doctor` holds it, and short enough for whoever has started a second host.
+const LOCK_LOOKS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
 /// The store as its host holds it. It is dropped last: the lock file is free again only then.
 #[derive(Debug)]
 pub struct Host {
@@ -81,7 +86,7 @@ impl Host {
         clock: Clock,
         sealer: Sealer,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Work>), Error> {
-        let process_lock = lock_process(path)?;
+        let process_lock = lock_process(path).await?;
         let store = Store::open(path, clock, sealer).await?;
         let recovered = store.recover().await?;
         let (ops, queue) = mpsc::channel(WRITER_QUEUE);
@@ -209,8 +214,8 @@ fn closed() -> Error {
     Error::Refused("the store is closed; start the host again".to_owned())
 }
 
-/// The process that is the host of a database, as it wrote itself down; none if nobody is. It takes the lock for a moment, which
-/// a host that starts in that moment takes for another host's.
+/// The process that is the host of a database, as it wrote itself down; none if nobody is. It takes the lock for a moment, and
+/// a host that starts in that moment looks again.
 ///
 /// # Errors
 /// If the lock file is there and can't be opened.
@@ -225,7 +230,7 @@ pub fn running_host(database: &Path) -> Result<Option<String>, Error> {
         file => file.map_err(open)?,
     };
     match file.try_lock_shared() {
-        Err(std::fs::TryLockError::WouldBlock) => {
+        Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();
             file.read_to_string(&mut owner).map_err(open)?;
             Ok(Some(owner.trim().to_owned()))
@@ -240,8 +245,8 @@ fn lock_path(database: &Path) -> PathBuf {
     path
 }
 
-/// Takes the OS lock that says which process is the host.
-fn lock_process(database: &Path) -> Result<File, Error> {
+/// Takes the OS lock that says which process is the host. Whoever only looks whether there is one holds it for a moment.
+async fn lock_process(database: &Path) -> Result<File, Error> {
     let path = lock_path(database);
     let open = |source| Error::Open {
         path: path.clone(),
@@ -254,13 +259,24 @@ fn lock_process(database: &Path) -> Result<File, Error> {
         .truncate(false)
         .open(&path)
         .map_err(open)?;
-    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
-        let mut owner = String::new();
-        file.read_to_string(&mut owner).map_err(open)?;
-        return Err(Error::InUse {
-            path,
-            owner: owner.trim().to_owned(),
-        });
+    let mut looks = 0;
+    while let Err(error) = file.try_lock() {
+        match error {
+            TryLockError::WouldBlock if looks < LOCK_LOOKS => {
+                if looks == 0 {
+                    tracing::info!("store: {} is locked; looking again", path.display());
+                }
+                looks += 1;
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            TryLockError::WouldBlock => {
+                let mut owner = String::new();
+                file.read_to_string(&mut owner).map_err(open)?;
+                let owner = owner.trim().to_owned();
+                return Err(Error::InUse { path, owner });
+            }
+            TryLockError::Error(source) => return Err(open(source)),
+        }
     }
     file.set_len(0).map_err(open)?;
     file.rewind().map_err(open)?;

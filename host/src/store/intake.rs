@@ -130,7 +130,8 @@ impl Group {
         let room = room.entry(tenant.clone()).or_default();
         let needed = i64::try_from(messages).unwrap_or(i64::MAX);
         // A webhook without messages, such as one of statuses, frees room rather than taking it.
-        if needed > 0 && needed > *room {
+        // A tenant with room left is not turned away for one large batch, which would never fit.
+        if needed > 0 && *room <= 0 {
             intake.verdict = Verdict::Full;
             return intake;
         }
@@ -151,7 +152,12 @@ impl Group {
 }
 
 /// Which ids belong to which prospect, for the ids that a group's webhooks name.
-struct KnownProspects(HashMap<(String, String), String>);
+struct KnownProspects {
+    /// (device, id) → the id under which the conversation is.
+    aliases: HashMap<(String, String), String>,
+    /// The conversations that there are under one of the ids.
+    conversations: HashSet<String>,
+}
 
 impl KnownProspects {
     async fn load(
@@ -172,13 +178,26 @@ impl KnownProspects {
              JOIN prospect_alias AS a ON a.device = t.value ->> 0 AND a.alias = t.value ->> 1",
         )
         .bind(json_rows(&ids)?)
+        .fetch_all(&mut *conn)
+        .await?;
+        let of = |(device, prospect): &(&str, &str)| {
+            let device = DeviceId::from_trusted(*device);
+            ConversationId::of(&device, &ProspectId::from_trusted(*prospect)).to_string()
+        };
+        let conversations: Vec<_> = ids.iter().map(of).collect();
+        let conversations: Vec<(String,)> = sqlx::query_as(
+            "SELECT id FROM conversation WHERE id IN (SELECT value FROM json_each($1))",
+        )
+        .bind(json_rows(&conversations)?)
         .fetch_all(conn)
         .await?;
-        Ok(Self(
-            rows.into_iter()
+        Ok(Self {
+            aliases: rows
+                .into_iter()
                 .map(|(device, alias, prospect)| ((device, alias), prospect))
                 .collect(),
-        ))
+            conversations: conversations.into_iter().map(|(id,)| id).collect(),
+        })
     }
 
     /// The id under which the prospect's conversation is, and writes down the other ids that came with it.
@@ -194,17 +213,30 @@ impl KnownProspects {
                 .iter()
                 .rev()
                 .find(|(d, a, _)| d == device.as_str() && a == id.as_str());
-            written
-                .map(|(_, _, p)| p.clone())
-                .or_else(|| self.0.get(&(device.to_string(), id.to_string())).cloned())
+            written.map(|(_, _, p)| p.clone()).or_else(|| {
+                self.aliases
+                    .get(&(device.to_string(), id.to_string()))
+                    .cloned()
+            })
         };
         let known = lookup(prospect).or_else(|| alias.and_then(lookup));
-        let canonical = known.unwrap_or_else(|| prospect.to_string());
+        // A conversation that is there goes on, whichever of the two ids it began under.
+        let has_conversation = |id: &&ProspectId| {
+            self.conversations
+                .contains(ConversationId::of(device, id).as_str())
+        };
+        let begun = || {
+            [Some(prospect), alias]
+                .into_iter()
+                .flatten()
+                .find(has_conversation)
+        };
+        let canonical = known.unwrap_or_else(|| begun().unwrap_or(prospect).to_string());
         // Both ids are written down when two are told, also the one that the conversation has: whichever comes alone next
         // time leads to it.
         if let Some(alias) = alias {
             for id in [prospect, alias] {
-                if self.0.get(&(device.to_string(), id.to_string())) != Some(&canonical) {
+                if self.aliases.get(&(device.to_string(), id.to_string())) != Some(&canonical) {
                     aliases.push((device.to_string(), id.to_string(), canonical.clone()));
                 }
             }

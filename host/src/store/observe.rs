@@ -4,6 +4,7 @@
 use metrics::{counter, gauge, histogram};
 
 use super::rows::Row;
+use super::{Error, Store};
 use crate::model::{ProspectId, Timestamp};
 
 /// Locks taken.
@@ -18,6 +19,7 @@ pub(super) const HELD: &str = "nodepath_session_lock_held_seconds";
 pub(super) const RECOVERED: &str = "nodepath_session_locks_recovered_total";
 
 /// Something that happened to a session lock.
+#[derive(Clone)]
 pub(super) struct LockEvent {
     kind: Kind,
     device: String,
@@ -26,8 +28,11 @@ pub(super) struct LockEvent {
     epoch: i64,
 }
 
+#[derive(Clone)]
 enum Kind {
     Acquired,
+    TakenForPart,
+    SameText,
     Busy(&'static str),
     Released { held_ms: u64 },
 }
@@ -35,6 +40,16 @@ enum Kind {
 impl LockEvent {
     pub(super) fn acquired(row: &Row) -> Self {
         Self::of(row, Kind::Acquired)
+    }
+
+    /// A part that is sent again has taken the lock; no turn runs.
+    pub(super) fn taken_for_part(row: &Row) -> Self {
+        Self::of(row, Kind::TakenForPart)
+    }
+
+    /// A message came that says what the one before it said; no lock is held.
+    pub(super) fn same_text(row: &Row) -> Self {
+        Self::of(row, Kind::SameText)
     }
 
     pub(super) fn busy(row: &Row, action: &'static str) -> Self {
@@ -74,8 +89,6 @@ pub(super) fn lock(event: &LockEvent) {
     } = event;
     match kind {
         Kind::Acquired => {
-            counter!(ACQUIRED).increment(1);
-            gauge!(ACTIVE).increment(1);
             tracing::info!(
                 id_device,
                 id_prospect = prospect,
@@ -83,15 +96,15 @@ pub(super) fn lock(event: &LockEvent) {
                 epoch,
                 "🔒 EXECUTION LOCK: This is the oldest execution - proceeding with processing"
             );
-            tracing::info!(
-                id_device,
-                id_prospect = prospect,
-                from = prospect,
-                conversation,
-                epoch,
-                "🔒 SESSION LOCK: Session lock acquired - proceeding with processing"
-            );
+            acquired(event);
         }
+        Kind::TakenForPart => acquired(event),
+        Kind::SameText => tracing::info!(
+            id_device,
+            id_prospect = prospect,
+            conversation,
+            "store: a message is skipped, since the same words came just before"
+        ),
         Kind::Busy(action) => {
             counter!(BUSY, "action" => *action).increment(1);
             tracing::warn!(
@@ -105,7 +118,6 @@ pub(super) fn lock(event: &LockEvent) {
             );
         }
         Kind::Released { held_ms } => {
-            gauge!(ACTIVE).decrement(1);
             histogram!(HELD).record(std::time::Duration::from_millis(*held_ms).as_secs_f64());
             tracing::info!(
                 id_device,
@@ -117,5 +129,35 @@ pub(super) fn lock(event: &LockEvent) {
                 "🔒 SESSION LOCK: Session lock released successfully"
             );
         }
+    }
+}
+
+fn acquired(event: &LockEvent) {
+    let prospect = &event.prospect;
+    counter!(ACQUIRED).increment(1);
+    tracing::info!(
+        id_device = event.device,
+        id_prospect = prospect,
+        from = prospect,
+        conversation = event.conversation,
+        epoch = event.epoch,
+        "🔒 SESSION LOCK: Session lock acquired - proceeding with processing"
+    );
+}
+
+impl Store {
+    /// Brings the figure of held locks up to date. It is counted and not kept, so that it is right after a restart and after what
+    /// people do by hand.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn observe_locks(&self) -> Result<(), Error> {
+        let (locked,): (i32,) = sqlx::query_as(
+            "SELECT COUNT(*) FROM conversation WHERE state IN ('running', 'sending')",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        gauge!(ACTIVE).set(locked);
+        Ok(())
     }
 }

@@ -136,6 +136,32 @@ impl Store {
         Ok(rows.into_iter().map(|(key,)| key).collect())
     }
 
+    /// Our own id, `out_…` or `msg_…`, of a message of this conversation that its provider names; none if there is none.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn own_id(
+        &self,
+        conversation: &ConversationId,
+        provider_id: &str,
+    ) -> Result<Option<String>, Error> {
+        let row: Option<(String,)> = sqlx::query_as(
+            "SELECT id FROM outbox
+             WHERE conversation = $1 AND (id = $2 OR (provider_message_id = $2 AND device =
+                 (SELECT device FROM conversation WHERE id = $1)))
+             UNION ALL
+             SELECT id FROM inbox
+             WHERE conversation = $1 AND provider_message_id = $2
+                 AND device = (SELECT device FROM conversation WHERE id = $1)
+             LIMIT 1",
+        )
+        .bind(conversation.as_str())
+        .bind(provider_id)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(|(id,)| id))
+    }
+
     /// The provider's id of a message of this conversation, for showing an answer to it.
     ///
     /// # Errors

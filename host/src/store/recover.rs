@@ -2,8 +2,10 @@
 //! are free at once.
 
 use metrics::counter;
+use sqlx::sqlite::SqliteConnection;
 
 use super::{Error, Store, devices, observe};
+use crate::model::Timestamp;
 
 /// What the last host had left undone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +23,7 @@ impl Store {
         // The epoch rises with the next claim, so a turn of the dead process could not commit even if it still ran (I3).
         let turns = sqlx::query(
             "UPDATE conversation SET state = 'waiting', ready_at = $1, owner = NULL, locked_at = NULL, claimed_at = NULL,
-                 turn = NULL, timer = NULL
+                 turn = NULL, timer = NULL, crashes = crashes + 1
              WHERE state = 'running'",
         )
         .bind(now)
@@ -36,18 +38,11 @@ impl Store {
                 .await?;
         let ids = sending.into_iter().map(|(device,)| device).collect();
         for (id, device) in devices::load(&mut tx, &ids).await? {
-            let window = i64::try_from(device.settings.unknown_window_ms).unwrap_or(i64::MAX);
-            unknown_parts += sqlx::query(
-                "UPDATE outbox SET state = 'unknown', next_at = $2,
-                     error = 'the host ended while it was being sent'
-                 WHERE state = 'sending' AND device = $1",
-            )
-            .bind(id)
-            .bind(now.saturating_add(window))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
+            unknown_parts +=
+                doubt(&mut tx, Some(&id), self.now().plus(device.unknown_window())).await?;
         }
+        // Those of a device that this program can't read.
+        unknown_parts += doubt(&mut tx, None, self.now()).await?;
         tx.commit().await?;
         counter!(observe::RECOVERED).increment(turns);
         Ok(Recovered {
@@ -55,4 +50,22 @@ impl Store {
             unknown_parts,
         })
     }
+}
+
+/// Puts what was being sent on a device, or on any, in doubt. What its provider has told of already is settled at once.
+async fn doubt(
+    conn: &mut SqliteConnection,
+    device: Option<&str>,
+    until: Timestamp,
+) -> Result<u64, Error> {
+    Ok(sqlx::query(
+        "UPDATE outbox SET state = 'unknown', next_at = CASE WHEN status IS NULL THEN $2 ELSE 0 END,
+             error = COALESCE(error, 'the host ended while it was being sent')
+         WHERE state = 'sending' AND ($1 IS NULL OR device = $1)",
+    )
+    .bind(device)
+    .bind(until.0)
+    .execute(conn)
+    .await?
+    .rows_affected())
 }

@@ -16,6 +16,7 @@ pub(super) struct Row {
     pub(super) tenant: String,
     pub(super) device: String,
     pub(super) prospect: String,
+    pub(super) address: Option<String>,
     pub(super) prospect_name: Option<String>,
     #[sqlx(try_from = "String")]
     pub(super) state: StateWord,
@@ -33,6 +34,9 @@ pub(super) struct Row {
     pub(super) first_pending_at: Option<i64>,
     pub(super) paused_until: Option<i64>,
     pub(super) attempts: i64,
+    pub(super) crashes: i64,
+    /// The last message that the running turn, or one that the end of the host cut off, was run for.
+    pub(super) suspect_seq: Option<i64>,
     pub(super) restarts: i64,
     pub(super) turns: i64,
     pub(super) clock: i64,
@@ -77,6 +81,7 @@ impl Row {
             tenant: tenant.to_owned(),
             device: device.to_string(),
             prospect: prospect.to_string(),
+            address: None,
             prospect_name: None,
             state: StateWord(State::Idle),
             version: 0,
@@ -93,6 +98,8 @@ impl Row {
             first_pending_at: None,
             paused_until: None,
             attempts: 0,
+            crashes: 0,
+            suspect_seq: None,
             restarts: 0,
             turns: 0,
             clock: now,
@@ -102,6 +109,11 @@ impl Row {
             last_hash_at: None,
             created_at: now,
         }
+    }
+
+    /// Where replies go: to the id under which they last wrote. A number that was given up takes no messages.
+    pub(super) fn addressee(&self) -> &str {
+        self.address.as_deref().unwrap_or(&self.prospect)
     }
 
     /// Promise I3: whether this token is the one that may finish the running turn.

@@ -1,20 +1,11 @@
-//! T5: what became of sending a part, by our own try or by the provider's word, and the next part or the release.
-
-use std::collections::BTreeSet;
-
-use sqlx::sqlite::SqliteConnection;
+//! T5: what became of sending a part, by our own try or by the provider's word.
 
 use super::Error;
 use super::accept::Fate;
-use super::group::{Group, Next, Notice};
-use super::host::Work;
-use super::observe::LockEvent;
-use super::rows::{PartRow, json_rows};
-use super::writer::{Op, Stage};
-use crate::model::device::UnknownPolicy;
+use super::group::Group;
+use super::rows::PartRow;
 use crate::model::inbound::{DeliveryStatus, StatusUpdate};
-use crate::model::overlap::State;
-use crate::model::{DeviceId, Event, OutboxId, Timestamp};
+use crate::model::{DeviceId, OutboxId, Timestamp};
 
 /// What became of one try to send a part.
 #[derive(Debug)]
@@ -49,6 +40,13 @@ pub enum Settled {
         /// What broke.
         why: String,
     },
+    /// It was not even tried, for a fault of ours or because the host stops. It does not count as a try.
+    NotTried {
+        /// When to try it.
+        at: Timestamp,
+        /// What hindered us.
+        why: String,
+    },
     /// It was certainly not sent and goes to the dead letters.
     Dead {
         /// In the provider's words.
@@ -58,61 +56,8 @@ pub enum Settled {
     },
 }
 
-/// A part that failed to find its conversation free is looked at again this much later, in milliseconds.
-const BUSY_PART_MS: i64 = 1_000;
-
 impl Group {
-    /// Loads the parts that the group's operations name, and the open parts of their conversations.
-    pub(super) async fn load_parts(
-        &mut self,
-        conn: &mut SqliteConnection,
-        ops: &[Op],
-        wanted: &mut BTreeSet<String>,
-    ) -> Result<(), Error> {
-        let mut ids: BTreeSet<&str> = self.due.parts.iter().map(String::as_str).collect();
-        let mut provider_ids: BTreeSet<(&str, &str)> = BTreeSet::new();
-        for op in ops {
-            match op {
-                Op::Settle(settle, _) => {
-                    ids.insert(settle.part.as_str());
-                }
-                Op::Accept(accept, _) => {
-                    for event in &accept.events {
-                        if let Event::Status(status) = event {
-                            ids.extend(status.callback.as_deref());
-                            provider_ids.insert((accept.device.as_str(), &status.provider_id));
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        if ids.is_empty() && provider_ids.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<PartRow> = sqlx::query_as(
-            "WITH named AS (
-                 SELECT id, conversation FROM outbox WHERE id IN (SELECT value FROM json_each($1))
-                 UNION
-                 SELECT o.id, o.conversation FROM json_each($2) AS t
-                 JOIN outbox AS o ON o.device = t.value ->> 0 AND o.provider_message_id = t.value ->> 1)
-             SELECT * FROM outbox WHERE id IN (SELECT id FROM named)
-             UNION
-             SELECT * FROM outbox
-             WHERE state IN ('queued', 'sending', 'unknown') AND conversation IN (SELECT conversation FROM named)",
-        )
-        .bind(json_rows(&ids.into_iter().collect::<Vec<_>>())?)
-        .bind(json_rows(&provider_ids.into_iter().collect::<Vec<_>>())?)
-        .fetch_all(conn)
-        .await?;
-        wanted.extend(rows.iter().map(|p| p.conversation.clone()));
-        self.parts
-            .extend(rows.into_iter().map(|p| (p.id.clone(), p)));
-        Ok(())
-    }
-
     pub(super) fn settle(&mut self, settle: &Settle) -> Result<(), Error> {
-        let now = self.now.0;
         let Some(part) = self.parts.get_mut(settle.part.as_str()) else {
             return Err(Error::not_found("part", &settle.part));
         };
@@ -120,57 +65,62 @@ impl Group {
         if part.state != "sending" || part.attempts != i64::from(settle.attempt) {
             return Ok(());
         }
-        let (state, next_at, error) = match &settle.result {
-            Settled::Sent { provider_id } => {
+        let told = part.status.clone();
+        let (state, next_at, error) = match (&settle.result, told.as_deref()) {
+            (Settled::Sent { provider_id }, told) => {
                 part.provider_message_id.clone_from(provider_id);
-                ("sent", None, None)
+                (
+                    "sent",
+                    None,
+                    part.error.take().filter(|_| told == Some("failed")),
+                )
             }
-            Settled::RetryAt { at, why } => ("queued", Some(at.0), Some(why)),
             // The provider's word was faster than its answer.
-            Settled::Unknown { .. } if part.status.as_deref().is_some_and(|s| s != "failed") => {
+            (Settled::Unknown { .. }, Some("failed")) => ("dead", None, part.error.take()),
+            (Settled::Unknown { .. } | Settled::RetryAt { .. }, Some(word)) if word != "failed" => {
                 ("sent", None, None)
             }
-            Settled::Unknown { until, why } => ("unknown", Some(until.0), Some(why)),
-            Settled::Dead { why, .. } => ("dead", None, Some(why)),
+            (Settled::RetryAt { at, why }, _) => ("queued", Some(at.0), Some(why.clone())),
+            (Settled::NotTried { at, why }, _) => {
+                part.attempts -= 1;
+                ("queued", Some(at.0), Some(why.clone()))
+            }
+            (Settled::Unknown { until, why }, _) => ("unknown", Some(until.0), Some(why.clone())),
+            (Settled::Dead { why, .. }, _) => ("dead", None, Some(why.clone())),
         };
         part.state = state.to_owned();
         part.next_at = next_at;
-        part.error = error.cloned();
-        let id = part.id.clone();
-        let device = part.device.clone();
-        if let Settled::Sent { .. } = settle.result {
-            if self.devices.get(&device).is_some_and(|d| d.alert.is_some()) {
-                self.changes.alerts.insert(device.clone(), None);
+        part.error = error;
+        let (id, device, attempts) = (part.id.clone(), part.device.clone(), part.attempts);
+        match &settle.result {
+            Settled::Sent { .. } => self.note_success(device, attempts),
+            Settled::Dead { why, alert: true } => {
+                self.changes.alerts.insert(device, Some(why.clone()));
             }
-        } else if let Settled::Dead { why, alert: true } = &settle.result {
-            self.changes.alerts.insert(device, Some(why.clone()));
+            _ => {}
         }
-        self.touch(&id, now)
+        self.touch(&id);
+        Ok(())
+    }
+
+    /// A device that can send again clears its alert, and what waits for a next try on it need not wait any longer.
+    fn note_success(&mut self, device: String, attempts: i64) {
+        if self.devices.get(&device).is_some_and(|d| d.alert.is_some()) {
+            self.changes.alerts.insert(device.clone(), None);
+        }
+        if attempts > 1 {
+            self.changes.hurry.insert(device);
+        }
     }
 
     /// The provider tells what became of a message of ours.
-    pub(super) fn note_status(
-        &mut self,
-        device: &DeviceId,
-        update: &StatusUpdate,
-    ) -> Result<Fate, Error> {
-        let now = self.now.0;
-        let by_callback = update
-            .callback
-            .as_ref()
-            .filter(|id| self.parts.contains_key(*id))
-            .cloned();
-        let id = by_callback.or_else(|| {
-            let matches =
-                |p: &&PartRow| p.provider_message_id.as_deref() == Some(&update.provider_id);
-            self.parts.values().find(matches).map(|p| p.id.clone())
-        });
-        // A status may speak of a message that another program sent from the same number, or of another tenant's.
-        let Some(part) = id
-            .and_then(|id| self.parts.get_mut(&id))
-            .filter(|p| p.device == device.as_str())
-        else {
-            return Ok(Fate::Noted);
+    pub(super) fn note_status(&mut self, device: &DeviceId, update: &StatusUpdate) -> Fate {
+        // A status may speak of a message that another program sent from the same number.
+        let Some(id) = self.part_of(device, update) else {
+            return Fate::Noted;
+        };
+        let Some(part) = self.parts.get_mut(&id) else {
+            return Fate::Noted;
         };
         let word = status_word(update.status);
         if rank(Some(word)) > rank(part.status.as_deref()) {
@@ -178,178 +128,39 @@ impl Group {
         }
         part.provider_message_id
             .get_or_insert_with(|| update.provider_id.clone());
-        if update.status == DeliveryStatus::Failed {
-            part.error = Some(
-                update
-                    .detail
-                    .clone()
-                    .unwrap_or_else(|| "the provider tells no reason".to_owned()),
-            );
+        let arrived = update.status != DeliveryStatus::Failed;
+        if !arrived {
+            let silent = || "the provider tells no reason".to_owned();
+            part.error = Some(update.detail.clone().unwrap_or_else(silent));
         }
-        // The word that ends a doubt.
-        if matches!(part.state.as_str(), "unknown" | "held") {
-            let arrived = update.status != DeliveryStatus::Failed;
-            part.state = if arrived { "sent" } else { "dead" }.to_owned();
-            part.next_at = None;
-            if arrived {
+        // The word that ends a doubt; and what has arrived is not tried again, whatever an earlier answer said (I8).
+        let was_tried = part.attempts > 0;
+        match part.state.as_str() {
+            "unknown" | "held" if !arrived => part.state = "dead".to_owned(),
+            "unknown" | "held" | "queued" | "dead" if arrived && was_tried => {
+                part.state = "sent".to_owned();
                 part.error = None;
             }
-        }
-        let id = part.id.clone();
-        self.touch(&id, now)?;
-        Ok(Fate::Noted)
-    }
-
-    /// Notes that a part has changed, and goes on with its conversation if it is settled.
-    fn touch(&mut self, id: &str, now: i64) -> Result<(), Error> {
-        self.changes.touched_parts.insert(id.to_owned());
-        let Some(part) = self.parts.get_mut(id) else {
-            return Ok(());
-        };
-        if part.is_open() {
-            return Ok(());
-        }
-        part.settled_at.get_or_insert(now);
-        let conversation = part.conversation.clone();
-        self.advance(&conversation)
-    }
-
-    /// Begins the next part of a conversation, or releases its lock after the last.
-    fn advance(&mut self, conversation: &str) -> Result<(), Error> {
-        let Some(entry) = self
-            .rows
-            .get_mut(conversation)
-            .filter(|e| e.row.state.0 == State::Sending)
-        else {
-            return Ok(());
-        };
-        let mut open: Vec<_> = self
-            .parts
-            .values()
-            .filter(|p| p.conversation == conversation && p.is_open())
-            .cloned()
-            .collect();
-        open.sort_by(|a, b| (&a.turn, a.idx).cmp(&(&b.turn, b.idx)));
-        let Some(mut first) = open.into_iter().next() else {
-            entry.free();
-            return Ok(());
-        };
-        if first.state == "queued" && first.next_at.is_none() {
-            let prospect = entry.row.prospect.clone();
-            self.begin_part(&mut first, &prospect)?;
-            self.changes.touched_parts.insert(first.id.clone());
-            self.parts.insert(first.id.clone(), first);
-        }
-        Ok(())
-    }
-
-    /// A part whose turn it is goes out at once, or after its pause.
-    pub(super) fn begin_part(&mut self, part: &mut PartRow, prospect: &str) -> Result<(), Error> {
-        if self.stage == Stage::Halted {
-            part.state = "queued".to_owned();
-            part.next_at = Some(self.now.0);
-            return Ok(());
-        }
-        let pause = part.body()?.delay_ms;
-        if pause > 0 && part.next_at.is_none() && part.attempts == 0 {
-            part.state = "queued".to_owned();
-            part.next_at = Some(self.now.plus(std::time::Duration::from_millis(pause)).0);
-            return Ok(());
-        }
-        part.state = "sending".to_owned();
-        part.next_at = None;
-        part.attempts += 1;
-        self.notices
-            .push(Notice::Work(Work::Send(Box::new(part.to_part(prospect)?))));
-        Ok(())
-    }
-
-    /// A part whose time has come: a retry, the end of a pause, or the end of a doubt.
-    pub(super) fn part_due(&mut self, id: &str) -> Result<(), Error> {
-        let now = self.now.0;
-        let Some(mut part) = self
-            .parts
-            .get(id)
-            .cloned()
-            .filter(|p| p.next_at.is_some_and(|at| at <= now))
-        else {
-            return Ok(());
-        };
-        if part.state == "unknown"
-            && self.device(&part.device)?.settings.unknown == UnknownPolicy::Hold
-        {
-            part.state = "held".to_owned();
-            part.next_at = None;
-            self.parts.insert(part.id.clone(), part);
-            return self.touch(id, now);
-        }
-        let conversation = part.conversation.clone();
-        let under_way = |p: &PartRow| p.conversation == conversation && p.state == "sending";
-        let busy = self.parts.values().any(under_way);
-        let Some(entry) = self.rows.get_mut(&conversation) else {
-            return Ok(());
-        };
-        // A part that an operator sends again takes the lock, so that it can't overtake a turn.
-        // Another operation of the group may have given the lock to a turn.
-        let may_lock = matches!(entry.row.state.0, State::Idle | State::Waiting)
-            && entry.next == Next::Stay
-            && self.stage == Stage::Running;
-        if busy || self.stage == Stage::Halted || !(may_lock || entry.row.state.0 == State::Sending)
-        {
-            part.next_at = Some(now + BUSY_PART_MS);
-        } else {
-            if may_lock {
-                entry.row.epoch += 1;
-                entry.row.state.0 = State::Sending;
-                entry.row.locked_at = Some(now);
-                self.notices
-                    .push(Notice::Lock(LockEvent::acquired(&entry.row)));
+            _ => {
+                self.changes.touched_parts.insert(id);
+                return Fate::Noted;
             }
-            let prospect = entry.row.prospect.clone();
-            self.begin_part(&mut part, &prospect)?;
         }
-        self.changes.touched_parts.insert(part.id.clone());
-        self.parts.insert(part.id.clone(), part);
-        Ok(())
+        part.next_at = None;
+        self.touch(&id);
+        Fate::Noted
     }
 
-    pub(super) async fn flush_parts(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        let touched: Vec<_> = self
-            .changes
-            .touched_parts
-            .iter()
-            .filter_map(|id| self.parts.get(id))
-            .cloned()
-            .collect();
-        if !self.changes.new_parts.is_empty() {
-            // Promise I5: what a turn decided is inserted once; only the progress of its delivery is updated below.
-            sqlx::query(
-                "INSERT INTO outbox (id, tenant, device, conversation, turn, idx, body, state, attempts, next_at, created_at)
-                 SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'conversation',
-                     value ->> 'turn', value ->> 'idx', value ->> 'body', value ->> 'state', value ->> 'attempts',
-                     value ->> 'next_at', value ->> 'created_at'
-                 FROM json_each($1)",
-            )
-            .bind(json_rows(&self.changes.new_parts)?)
-            .execute(&mut *conn)
-            .await?;
-        }
-        if !touched.is_empty() {
-            sqlx::query(
-                "UPDATE outbox SET state = t.state, status = t.status, attempts = t.attempts, next_at = t.next_at,
-                     provider_message_id = t.provider_message_id, error = t.error, settled_at = t.settled_at
-                 FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'status' AS status,
-                           value ->> 'attempts' AS attempts, value ->> 'next_at' AS next_at,
-                           value ->> 'provider_message_id' AS provider_message_id, value ->> 'error' AS error,
-                           value ->> 'settled_at' AS settled_at
-                       FROM json_each($1)) AS t
-                 WHERE outbox.id = t.id",
-            )
-            .bind(json_rows(&touched)?)
-            .execute(conn)
-            .await?;
-        }
-        Ok(())
+    /// The part of this device that a status speaks of: by our own id, or by the provider's.
+    fn part_of(&self, device: &DeviceId, update: &StatusUpdate) -> Option<String> {
+        let by_callback = update.callback.as_ref().and_then(|id| self.parts.get(id));
+        let by_provider_id =
+            |p: &&PartRow| p.provider_message_id.as_deref() == Some(&update.provider_id);
+        let of_device = |p: &&PartRow| p.device == device.as_str();
+        let found = by_callback
+            .filter(of_device)
+            .or_else(|| self.parts.values().filter(of_device).find(by_provider_id));
+        found.map(|p| p.id.clone())
     }
 }
 

@@ -181,7 +181,11 @@ async fn transaction(
     let mut answers = Vec::with_capacity(ops.len());
     for (i, op) in ops.iter().enumerate() {
         answers.push(match op {
-            Op::Accept(accept, _) => Answer::Accepted(group.accept(i, accept)),
+            Op::Accept(accept, _) => Answer::Accepted(match group.accept(i, accept) {
+                // It has written nothing. After any other error nothing of the group may stay.
+                Err(error @ Error::NotFound { what: "device", .. }) => Err(error),
+                accepted => Ok(accepted?),
+            }),
             Op::Finish(finish, _) => Answer::Finished(group.finish(finish)?),
             Op::Settle(settle, _) => {
                 group.settle(settle)?;
@@ -192,11 +196,11 @@ async fn transaction(
     }
     let due = ops.iter().any(|op| matches!(op, Op::Due(_)));
     if due {
-        group.due()?;
+        group.due();
     }
     let notices = group.flush(&mut tx).await?;
     if due {
-        let next = super::due::next_due(&mut tx).await?;
+        let next = super::due::next_due(&mut tx, now).await?;
         for answer in &mut answers {
             if let Answer::Due(at) = answer {
                 *at = next;

@@ -6,7 +6,7 @@ use crate::channel;
 use crate::model::delivery::{PartBody, PartKind};
 use crate::model::device::Fallback;
 use crate::model::effect::Outgoing;
-use crate::model::turn::FailureKind;
+use crate::model::turn::{Blame, FailureKind};
 use crate::model::{
     Backoff, Claim, Effect, MessageId, OutboxId, Outcome, Timestamp, Trigger, TurnFailure,
 };
@@ -39,11 +39,31 @@ pub(super) fn failed(claim: &Claim, failure: &TurnFailure, now: Timestamp) -> Tu
         retry_after,
     } = failure;
     let (kind, detail) = (*kind, detail.clone());
-    if !kind.is_final() && claim.attempt < claim.device.settings.max_attempts {
+    let configured = claim.device.settings.max_attempts;
+    let most = match kind.blame() {
+        Blame::Guest => configured,
+        Blame::Host => configured.max(HOST_ATTEMPTS),
+    };
+    if !kind.is_final() && claim.attempt < most {
         let backoff = Backoff::TURN.delay(claim.attempt, rand::random());
         let at = now.plus(retry_after.unwrap_or(backoff).min(MAX_RETRY_AFTER));
         return TurnEnd::Retry { kind, detail, at };
     }
+    give_up(claim, kind, detail)
+}
+
+/// How often a turn is tried that fails for a fault of this host, or because its device has no plugin. With the backoff of a turn
+/// that is a quarter of an hour, in which somebody can mend it; messages are not to blame.
+const HOST_ATTEMPTS: u32 = 20;
+
+/// The end of a turn whose tries have taken the host down again and again. It is not tried once more.
+pub(super) fn is_poisonous(claim: &Claim) -> Option<TurnEnd> {
+    let detail = format!("the host ended {} times while the turn ran", claim.crashes);
+    (claim.crashes >= claim.device.settings.max_attempts)
+        .then(|| give_up(claim, FailureKind::Host, detail))
+}
+
+fn give_up(claim: &Claim, kind: FailureKind, detail: String) -> TurnEnd {
     let fallback = match (kind, &claim.device.settings.fallback) {
         (FailureKind::Handover, _) => handover(&detail),
         (_, Fallback::Silence) => Commit::default(),
@@ -192,4 +212,21 @@ async fn provider_id(
         return Ok(Some(found.message.provider_id.clone()));
     }
     store.provider_id(&claim.lock.conversation, message).await
+}
+
+/// What the turn is run for, with the messages that were answered under the ids that a plugin knows.
+///
+/// # Errors
+/// If they can't be looked up.
+pub(super) async fn with_own_ids(store: &Store, claim: &Claim) -> Result<Trigger, Error> {
+    let mut trigger = claim.trigger.clone();
+    if let Trigger::Messages(messages) = &mut trigger {
+        for pending in messages {
+            if let Some(answered) = pending.message.reply_to.take() {
+                let conversation = &claim.lock.conversation;
+                pending.message.reply_to = store.own_id(conversation, &answered).await?;
+            }
+        }
+    }
+    Ok(trigger)
 }

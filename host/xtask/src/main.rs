@@ -56,7 +56,13 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         "setup" => {
-            test::set_up(&layout)?;
+            let environment = test::set_up(&layout)?;
+            for (variable, path) in environment {
+                if variable == author::VARIABLE {
+                    println!("A terminal for writing plugins:");
+                    println!("    export PATH=\"{}:$PATH\"", path.display());
+                }
+            }
             Ok(ExitCode::SUCCESS)
         }
         "help" | "--help" | "-h" => {

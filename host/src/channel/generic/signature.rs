@@ -19,6 +19,9 @@ pub(super) const ID: &str = "webhook-id";
 pub(super) const TIMESTAMP: &str = "webhook-timestamp";
 pub(super) const SIGNATURE: &str = "webhook-signature";
 
+/// The headers without which a webhook is not signed.
+pub(in crate::channel) const SIGNED_BY: [&str; 3] = [ID, TIMESTAMP, SIGNATURE];
+
 /// A signature is believed this long before and after the time that it names ("Verifying webhooks": five minutes).
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 

@@ -1,0 +1,265 @@
+//! The parts of replies: one of a conversation is under way at a time, and the lock is released after the last.
+
+use std::collections::BTreeSet;
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::Error;
+use super::group::{Group, Next, Notice};
+use super::host::Work;
+use super::observe::LockEvent;
+use super::rows::{PartRow, json_rows};
+use super::writer::{Op, Stage};
+use crate::model::Event;
+use crate::model::device::UnknownPolicy;
+use crate::model::overlap::State;
+
+/// A part that failed to find its conversation free is looked at again this much later, in milliseconds.
+const BUSY_PART_MS: i64 = 1_000;
+
+impl Group {
+    /// Loads the parts that the group's operations name, and the open parts of their conversations.
+    pub(super) async fn load_parts(
+        &mut self,
+        conn: &mut SqliteConnection,
+        ops: &[Op],
+        wanted: &mut BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let mut ids: BTreeSet<&str> = self.due.parts.iter().map(String::as_str).collect();
+        let mut provider_ids: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for op in ops {
+            match op {
+                Op::Settle(settle, _) => {
+                    ids.insert(settle.part.as_str());
+                }
+                Op::Accept(accept, _) => {
+                    for event in &accept.events {
+                        if let Event::Status(status) = event {
+                            ids.extend(status.callback.as_deref());
+                            provider_ids.insert((accept.device.as_str(), &status.provider_id));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if ids.is_empty() && provider_ids.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<PartRow> = sqlx::query_as(LOAD_PARTS)
+            .bind(json_rows(&ids.into_iter().collect::<Vec<_>>())?)
+            .bind(json_rows(&provider_ids.into_iter().collect::<Vec<_>>())?)
+            .fetch_all(conn)
+            .await?;
+        wanted.extend(rows.iter().map(|p| p.conversation.clone()));
+        self.parts
+            .extend(rows.into_iter().map(|p| (p.id.clone(), p)));
+        Ok(())
+    }
+
+    /// Notes that a part has changed, and goes on with its conversation if it is settled.
+    pub(super) fn touch(&mut self, id: &str) {
+        self.changes.touched_parts.insert(id.to_owned());
+        let now = self.now.0;
+        let Some(part) = self.parts.get_mut(id).filter(|p| !p.is_open()) else {
+            return;
+        };
+        part.settled_at.get_or_insert(now);
+        let conversation = part.conversation.clone();
+        self.advance(&conversation);
+    }
+
+    /// Begins the next part of a conversation, or releases its lock after the last.
+    fn advance(&mut self, conversation: &str) {
+        let Some(entry) = self.rows.get(conversation) else {
+            return;
+        };
+        if entry.row.state.0 != State::Sending {
+            return;
+        }
+        let addressee = entry.row.addressee().to_owned();
+        let is_open = |p: &&PartRow| p.conversation == conversation && p.is_open();
+        let mut open: Vec<_> = self.parts.values().filter(is_open).cloned().collect();
+        open.sort_by(|a, b| (&a.turn, a.idx).cmp(&(&b.turn, b.idx)));
+        for mut part in open {
+            let waits_for_others = part.state == "queued" && part.next_at.is_none();
+            if waits_for_others {
+                self.begin_part(&mut part, &addressee);
+                self.changes.touched_parts.insert(part.id.clone());
+                self.parts.insert(part.id.clone(), part.clone());
+            }
+            if part.is_open() {
+                return;
+            }
+        }
+        if let Some(entry) = self.rows.get_mut(conversation) {
+            entry.free();
+        }
+    }
+
+    /// A part whose turn it is goes out at once, or after its pause. One that this program can't read, which an older program
+    /// finds after a newer one, is a dead letter and keeps no other waiting.
+    pub(super) fn begin_part(&mut self, part: &mut PartRow, addressee: &str) {
+        if self.stage == Stage::Halted {
+            part.state = "queued".to_owned();
+            part.next_at = Some(self.now.0);
+            return;
+        }
+        let is_first_try = part.next_at.is_none() && part.attempts == 0;
+        let pause = part.body().map(|body| body.delay_ms);
+        if let Ok(pause) = pause
+            && pause > 0
+            && is_first_try
+        {
+            part.state = "queued".to_owned();
+            part.next_at = Some(self.now.plus(std::time::Duration::from_millis(pause)).0);
+            return;
+        }
+        part.next_at = None;
+        part.attempts += 1;
+        match part.to_part(addressee) {
+            Ok(work) => {
+                part.state = "sending".to_owned();
+                self.notices.push(Notice::Work(Work::Send(Box::new(work))));
+            }
+            Err(error) => {
+                part.state = "dead".to_owned();
+                part.error = Some(format!("this program can't read it: {error}"));
+                part.settled_at = Some(self.now.0);
+            }
+        }
+    }
+
+    /// A part whose time has come: a retry, the end of a pause, or the end of a doubt.
+    pub(super) fn part_due(&mut self, id: &str) {
+        let now = self.now.0;
+        let is_due = |p: &PartRow| p.next_at.is_some_and(|at| at <= now);
+        let Some(mut part) = self.parts.get(id).cloned().filter(is_due) else {
+            return;
+        };
+        if let Some(state) = self.end_of_doubt(&part) {
+            part.state = state.to_owned();
+            part.next_at = None;
+        } else if self.may_begin(&part.conversation) {
+            let addressee = self.lock_for_part(&part.conversation);
+            self.begin_part(&mut part, &addressee);
+        } else {
+            part.next_at = Some(now + BUSY_PART_MS);
+        }
+        self.parts.insert(part.id.clone(), part);
+        self.touch(id);
+    }
+
+    /// What becomes of a part in doubt whose window has passed; none if it is to be sent (again).
+    fn end_of_doubt(&self, part: &PartRow) -> Option<&'static str> {
+        // A device that can't be read asks for nothing to be sent again.
+        let policy = self.devices.get(&part.device).map(|d| d.settings.unknown);
+        match (part.state.as_str(), part.status.as_deref()) {
+            ("unknown", Some("failed")) => Some("dead"),
+            ("unknown", Some(_)) => Some("sent"),
+            ("unknown", None) if policy.unwrap_or_default() == UnknownPolicy::Hold => Some("held"),
+            _ => None,
+        }
+    }
+
+    /// Whether a part of this conversation may go out now: none other is under way, and no turn has the lock, or is given it by
+    /// this group.
+    fn may_begin(&self, conversation: &str) -> bool {
+        let under_way = |p: &PartRow| p.conversation == conversation && p.state == "sending";
+        let Some(entry) = self.rows.get(conversation) else {
+            return false;
+        };
+        let is_free = matches!(entry.row.state.0, State::Idle | State::Waiting)
+            && entry.next == Next::Stay
+            && self.stage == Stage::Running;
+        let is_sending = entry.row.state.0 == State::Sending && self.stage != Stage::Halted;
+        (is_free || is_sending) && !self.parts.values().any(under_way)
+    }
+
+    /// A part that an operator sends again takes the lock, so that it can't overtake a turn. Answers whom it is for.
+    fn lock_for_part(&mut self, conversation: &str) -> String {
+        let now = self.now.0;
+        let Some(entry) = self.rows.get_mut(conversation) else {
+            return String::new();
+        };
+        if entry.row.state.0 != State::Sending {
+            entry.row.epoch += 1;
+            entry.row.state.0 = State::Sending;
+            entry.row.locked_at = Some(now);
+            let event = LockEvent::taken_for_part(&entry.row);
+            self.notices.push(Notice::Lock(event));
+        }
+        entry.row.addressee().to_owned()
+    }
+
+    pub(super) async fn flush_parts(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
+        let of = |ids: &BTreeSet<String>| -> Vec<PartRow> {
+            ids.iter()
+                .filter_map(|id| self.parts.get(id))
+                .cloned()
+                .collect()
+        };
+        let new = of(&self.changes.new_parts);
+        let touched = of(&self.changes.touched_parts);
+        for (rows, sql) in [(new, INSERT_PARTS), (touched, UPDATE_PARTS)] {
+            if !rows.is_empty() {
+                sqlx::query(sql)
+                    .bind(json_rows(&rows)?)
+                    .execute(&mut *conn)
+                    .await?;
+            }
+        }
+        for device in &self.changes.hurry {
+            hurry(&mut *conn, device, self.now.0).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What waits for its next try on a device is due now: whatever hindered it is gone.
+pub(super) async fn hurry(
+    conn: &mut SqliteConnection,
+    device: &str,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE outbox SET next_at = $2
+         WHERE device = $1 AND state = 'queued' AND attempts > 0 AND next_at > $2",
+    )
+    .bind(device)
+    .bind(now)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+// The open parts of a conversation are few, and all that it ever sent may be many: the index is named, since SQLite would
+// otherwise take that of the history.
+pub(super) const LOAD_PARTS: &str = "
+WITH named AS (
+    SELECT id, conversation FROM outbox WHERE id IN (SELECT value FROM json_each($1))
+    UNION
+    SELECT o.id, o.conversation FROM json_each($2) AS t
+    JOIN outbox AS o ON o.device = t.value ->> 0 AND o.provider_message_id = t.value ->> 1)
+SELECT * FROM outbox WHERE id IN (SELECT id FROM named)
+UNION
+SELECT * FROM outbox INDEXED BY outbox_open
+WHERE state IN ('queued', 'sending', 'unknown') AND conversation IN (SELECT conversation FROM named)";
+
+// Promise I5: what a turn decided is inserted once; only the progress of its delivery is updated.
+const INSERT_PARTS: &str = "
+INSERT INTO outbox (id, tenant, device, conversation, turn, idx, body, state, attempts, next_at, created_at)
+SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'conversation', value ->> 'turn',
+    value ->> 'idx', value ->> 'body', value ->> 'state', value ->> 'attempts', value ->> 'next_at',
+    value ->> 'created_at'
+FROM json_each($1)";
+
+const UPDATE_PARTS: &str = "
+UPDATE outbox SET state = t.state, status = t.status, attempts = t.attempts, next_at = t.next_at,
+    provider_message_id = t.provider_message_id, error = t.error, settled_at = t.settled_at
+FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'status' AS status,
+          value ->> 'attempts' AS attempts, value ->> 'next_at' AS next_at,
+          value ->> 'provider_message_id' AS provider_message_id, value ->> 'error' AS error,
+          value ->> 'settled_at' AS settled_at
+      FROM json_each($1)) AS t
+WHERE outbox.id = t.id";
