@@ -21,6 +21,9 @@ mod retry;
 mod split;
 mod whatsapp;
 
+#[cfg(test)]
+mod contract_tests;
+
 pub use client::{Error, http_client};
 pub use credentials::{BadCredentials, check_credentials};
 pub use generic::signature::sign as sign_standard_webhook;
@@ -132,7 +135,8 @@ pub fn verify(
 }
 
 /// Reads a webhook whose signature was checked. Whatever it holds becomes an event each; an item that can't be read becomes
-/// `Event::Ignored` and takes nothing else with it.
+/// `Event::Ignored` and takes nothing else with it. A message with an id and a sender is always a message: what else can't be
+/// read of it becomes `Content::Other`, and one that does not say when it was sent was sent at `now`.
 ///
 /// # Errors
 /// If the body as a whole is not JSON, or not a webhook of this channel.
@@ -140,12 +144,13 @@ pub fn parse(
     credentials: &Credentials,
     headers: &HeaderMap,
     body: &[u8],
+    now: Timestamp,
 ) -> Result<Vec<Event>, ParseError> {
     match credentials {
         Credentials::Whatsapp {
             phone_number_id, ..
-        } => whatsapp::parse::parse(phone_number_id, body),
-        Credentials::Generic { .. } => generic::parse::parse(headers, body),
+        } => whatsapp::parse::parse(phone_number_id, body, now),
+        Credentials::Generic { .. } => generic::parse::parse(headers, body, now),
     }
 }
 

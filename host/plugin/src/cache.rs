@@ -2,6 +2,9 @@
 //! prove that it wrote it.
 //!
 //! An entry is a directory with the code and its MAC. It appears by a rename and never changes.
+//!
+//! It works on Linux, with `/proc` mounted: the file that was verified is mapped through `/proc/self/fd`, since wasmtime maps
+//! components by name only, and by then a name may stand for another file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{Hash as _, Hasher};
@@ -61,12 +64,12 @@ impl Cache {
     /// Loads the code of a component, if it is there and was written by a host with the same key. Blocks.
     ///
     /// # Errors
-    /// If the code is ours and the engine has no room for what it wants.
+    /// If the code is ours and can't be mapped, or wants more than an instance of the sandbox has.
     pub(super) fn load(
         &self,
         engine: &Engine,
         digest: &Digest,
-    ) -> wasmtime::Result<Option<Component>> {
+    ) -> Result<Option<Component>, Error> {
         let entry = self.entry(digest);
         let Ok(code) = File::open(entry.join(CODE)) else {
             return Ok(None);
@@ -83,7 +86,9 @@ impl Cache {
         let same = format!("/proc/self/fd/{}", code.as_raw_fd());
         // SAFETY: the MAC proves that a host with our key wrote these bytes for this digest with a compiler and settings like
         // ours, and files in this directory, which is private to our user, are never changed in place.
-        unsafe { Component::deserialize_file(engine, same) }.map(Some)
+        unsafe { Component::deserialize_file(engine, same) }
+            .map(Some)
+            .map_err(not_loaded)
     }
 
     fn verify(&self, digest: &Digest, entry: &Path, code: &File) -> io::Result<()> {
@@ -193,6 +198,22 @@ impl Cache {
     }
 }
 
+/// Why code that is ours can't be loaded. Either the system did not give what it takes, which is no fault of the plugin's, or
+/// the pool refuses it: then a memory or a table of it is larger than an instance has, or there are too many of them.
+fn not_loaded(error: wasmtime::Error) -> Error {
+    let of_system = error
+        .chain()
+        .any(|cause| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>());
+    if of_system {
+        return Error::Cache(io::Error::other(format!(
+            "a compiled plugin can't be mapped (this needs Linux with /proc mounted, and memory): {error:#}"
+        )));
+    }
+    Error::Refused(format!(
+        "it begins with more than the sandbox has for an instance: {error:#}"
+    ))
+}
+
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -230,4 +251,23 @@ fn compatibility(engine: &Engine) -> String {
     let mut hash = hex::encode(hasher.0.finalize());
     hash.truncate(16);
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_not_the_plugins_fault() {
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        let error = not_loaded(wasmtime::Error::from(gone).context("failed to open file"));
+        assert!(
+            matches!(&error, Error::Cache(why) if why.to_string().contains("/proc")),
+            "{error:?}"
+        );
+        let full = not_loaded(wasmtime::Error::from(rustix::io::Errno::NOMEM));
+        assert!(matches!(full, Error::Cache(_)), "{full:?}");
+        let large = not_loaded(wasmtime::Error::msg("memory index 0 is too large"));
+        assert!(matches!(large, Error::Refused(_)), "{large:?}");
+    }
 }

@@ -48,7 +48,8 @@ pub struct Manifest {
     pub version: String,
     /// One line.
     pub description: String,
-    /// What it needs beyond the interfaces that every plugin has.
+    /// What it would use beyond the interfaces that every plugin has. All of them are optional: this host grants none, and
+    /// refuses a plugin that can't do without.
     pub capabilities: Vec<Capability>,
     /// JSON Schema of its configuration.
     pub config_schema_json: String,
@@ -56,7 +57,7 @@ pub struct Manifest {
     pub state_schema: u32,
 }
 
-/// Something that a plugin needs.
+/// Something that a plugin would use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
     /// For example `fetch:api.example.com`.
@@ -68,13 +69,13 @@ pub struct Capability {
 }
 
 /// The longest name, version and description, in characters: they stand in one line of a list.
-const NAME_CHARS: usize = 64;
-const VERSION_CHARS: usize = 64;
-const DESCRIPTION_CHARS: usize = 300;
+pub(super) const NAME_CHARS: usize = 64;
+pub(super) const VERSION_CHARS: usize = 64;
+pub(super) const DESCRIPTION_CHARS: usize = 300;
 
 /// The most capabilities, and the longest schema in bytes.
-const CAPABILITIES: usize = 32;
-const SCHEMA_BYTES: usize = 64 << 10;
+pub(super) const CAPABILITIES: usize = 32;
+pub(super) const SCHEMA_BYTES: usize = 64 << 10;
 
 /// Takes what `describe` answered. Whatever people are shown is cleaned; what a program relies on must be right.
 pub(super) fn manifest(info: Info) -> Result<Manifest, Error> {
@@ -97,6 +98,17 @@ pub(super) fn manifest(info: Info) -> Result<Manifest, Error> {
     }
     if capabilities.len() > CAPABILITIES {
         return refuse(format!("it asks for more than {CAPABILITIES} capabilities"));
+    }
+    let needed: Vec<_> = capabilities.iter().filter(|c| !c.optional).collect();
+    if !needed.is_empty() {
+        let names: Vec<_> = needed
+            .iter()
+            .map(|capability| format!("`{}`", clean(&capability.name, NAME_CHARS)))
+            .collect();
+        return refuse(format!(
+            "it can't do without {}, and this host grants no capabilities yet; let it work without and say `optional: true`",
+            names.join(" and ")
+        ));
     }
     let schema: Option<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(&config_schema_json).ok();
@@ -123,8 +135,8 @@ pub(super) fn manifest(info: Info) -> Result<Manifest, Error> {
 }
 
 /// The most problems of a configuration, and the longest, in characters: people read them.
-const PROBLEMS: usize = 32;
-const PROBLEM_CHARS: usize = 500;
+pub(super) const PROBLEMS: usize = 32;
+pub(super) const PROBLEM_CHARS: usize = 500;
 
 /// What a plugin says of a configuration, made safe to show.
 pub(super) fn problems(problems: Vec<String>) -> Vec<String> {
@@ -149,6 +161,7 @@ fn refuse<T>(why: String) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bindings::manifest as bindings;
 
     fn info() -> Info {
         Info {
@@ -183,5 +196,30 @@ mod tests {
         for bad in [schema(""), schema("[]"), schema("{")] {
             assert!(manifest(bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_capability_that_it_can_not_do_without_is_refused_by_name() {
+        let capability = |name: &str, optional| bindings::Capability {
+            name: name.to_owned(),
+            reason: "to look orders up".to_owned(),
+            optional,
+        };
+        let asks = |capabilities| Info {
+            capabilities,
+            ..info()
+        };
+        let optional = manifest(asks(vec![capability("llm", true)])).unwrap();
+        assert_eq!(optional.capabilities[0].name, "llm");
+        let needed = asks(vec![
+            capability("llm", true),
+            capability("fetch:api.example.com", false),
+            capability("sms\u{7}", false),
+        ]);
+        assert_eq!(
+            manifest(needed).unwrap_err().to_string(),
+            "the plugin is refused: it can't do without `fetch:api.example.com` and `sms`, and this host grants no \
+             capabilities yet; let it work without and say `optional: true`"
+        );
     }
 }

@@ -4,13 +4,12 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::handler::TurnError;
 use super::guest::Guest;
 use super::limits::DETAIL_CHARS;
-use super::meter::Refused;
 use super::words::{clean, function_name};
 use nodepath_model::turn::FailureKind;
 use nodepath_model::{Budget, Digest, TurnFailure};
@@ -44,21 +43,17 @@ pub(super) fn of_call(error: &wasmtime::Error, guest: &Guest, budget: Budget) ->
         let used = format!("the plugin computed for longer than {} ms", budget.cpu_ms);
         return new(FailureKind::CpuBudget, used + &trace(error));
     }
-    match guest.memory.refused() {
-        Some(Refused::Budget) => {
-            let mib = guest.memory.limit() >> 20;
-            let used = format!("the plugin asked for more than its {mib} MiB of memory");
-            return new(FailureKind::Memory, used + &trace(error));
-        }
-        Some(Refused::Process) => {
-            let used = "the plugins of this host have taken all the memory set aside for them";
-            return new(FailureKind::Host, used);
-        }
-        None => {}
-    }
-    // The pool has more of everything than all slots together can take, so this is a fault of that sum.
-    if error.is::<PoolConcurrencyLimitError>() {
-        return new(FailureKind::Host, "no room for another plugin; try again");
+    if guest.memory.refused() {
+        let mib = guest.memory.limit() >> 20;
+        let used = if guest.memory.limit() < budget.memory_bytes {
+            format!(
+                "the plugin asked for more than the {mib} MiB of memory that this host has for one tenant; \
+                 its operator can raise `max_memory`"
+            )
+        } else {
+            format!("the plugin asked for more than its {mib} MiB of memory")
+        };
+        return new(FailureKind::Memory, used + &trace(error));
     }
     let mut detail = match error.downcast_ref::<I32Exit>() {
         Some(I32Exit(status)) => format!("the plugin ended itself with exit status {status}"),

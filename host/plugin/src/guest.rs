@@ -17,8 +17,7 @@ use super::host::log::Log;
 use super::host::presence::Presence;
 use super::host::state::{HasState, State};
 use super::host::wasi;
-use super::limits::POOL_MEMORY;
-use super::meter::{MemoryAccount, MemoryMeter};
+use super::meter::MemoryMeter;
 use super::overlay::Overlay;
 use super::reads::Budgeted;
 use super::turn::Surroundings;
@@ -42,13 +41,12 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// A guest in these surroundings.
-    pub(super) fn new(around: Surroundings, account: MemoryAccount) -> Self {
+    /// A guest in these surroundings, for which so much memory is set aside.
+    pub(super) fn new(around: Surroundings, memory_bytes: u64) -> Self {
         let log = Log::new();
         let wall = around.budget.wall();
-        let most = u64::try_from(POOL_MEMORY).unwrap_or(u64::MAX);
         Self {
-            memory: MemoryMeter::new(around.budget.memory_bytes.min(most), account),
+            memory: MemoryMeter::new(memory_bytes),
             facts: Facts {
                 limits: around.limits,
                 window_open: around.window_open,

@@ -44,7 +44,6 @@ use tokio::sync::{oneshot, watch};
 
 use self::cache::Cache;
 use self::engine::Ticker;
-use self::meter::MemoryAccount;
 use self::queue::Queue;
 use self::registry::{Registry, blocking};
 use self::run::{Answer, Call, Finished};
@@ -103,7 +102,8 @@ pub struct Settings {
     pub workers: usize,
     /// The most guests at once, waiting ones among them; one tenant may have half.
     pub max_instances: u32,
-    /// The most memory of all guests together, in bytes.
+    /// The most memory of all guests together, in bytes; one tenant may have half. A guest starts once its whole budget is
+    /// free, so this over the devices' budgets is how many run at once.
     pub max_memory_bytes: u64,
     /// Where compiled components are kept. It becomes private to this user.
     pub cache_dir: PathBuf,
@@ -141,7 +141,6 @@ struct Shared {
     queue: Queue,
     workers: Workers,
     ticker: Ticker,
-    account: MemoryAccount,
     live: watch::Sender<usize>,
 }
 
@@ -157,9 +156,8 @@ impl Runtime {
         Ok(Self(Arc::new(Shared {
             ticker: Ticker::start(&engine, live.subscribe())?,
             registry: Registry::new(engine, cache, settings.compiler)?,
-            queue: Queue::new(settings.max_instances),
+            queue: Queue::new(settings.max_instances, settings.max_memory_bytes),
             workers: Workers::start(settings.workers)?,
-            account: MemoryAccount::new(settings.max_memory_bytes),
             live,
         })))
     }
@@ -225,7 +223,7 @@ impl Runtime {
         }
     }
 
-    /// Runs a turn. It waits for its share of the threads first. If the future is dropped the guest is stopped, whatever it
+    /// Runs a turn. It waits for a slot and for its memory first, which is no part of its time. If the future is dropped the guest is stopped, whatever it
     /// does, within a few milliseconds.
     pub async fn run(&self, plugin: &Plugin, turn: TurnInput) -> Run {
         let (tenant, call, around) = taken_apart(turn);
@@ -280,7 +278,8 @@ impl Runtime {
         around: Surroundings,
     ) -> Finished {
         let shared = &self.0;
-        let slot = shared.queue.slot(tenant).await;
+        let memory = around.budget.memory_bytes.min(limits::MOST_MEMORY);
+        let slot = shared.queue.slot(tenant, memory).await;
         let (reply, finished) = oneshot::channel();
         let live = Live::new(&shared.live);
         shared.ticker.wake();
@@ -288,7 +287,6 @@ impl Runtime {
             plugin: plugin.clone(),
             call,
             around,
-            account: shared.account.clone(),
             slot,
             live,
             reply,

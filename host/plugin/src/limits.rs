@@ -30,6 +30,12 @@ pub(super) const RANDOM_BYTES: u64 = 64 << 10;
 /// runs on 64 bits, where the number fits.
 pub(super) const POOL_MEMORY: usize = nodepath_model::device::MAX_MEMORY_BYTES as usize;
 
+/// The same, as budgets are counted.
+pub(super) const MOST_MEMORY: u64 = nodepath_model::device::MAX_MEMORY_BYTES;
+
+/// How long a call waits before it asks a full pool for an instance again.
+pub(super) const NO_ROOM_WAIT: Duration = Duration::from_millis(20);
+
 /// The most core instances of one component. Python and JavaScript components have more than ten.
 pub(super) const CORE_INSTANCES: u32 = 64;
 

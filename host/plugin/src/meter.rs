@@ -61,62 +61,25 @@ fn thread_nanos() -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-/// The memory of all guests of this process together.
-#[derive(Clone)]
-pub(super) struct MemoryAccount {
-    used: Arc<AtomicU64>,
-    limit: u64,
-}
-
-impl MemoryAccount {
-    /// An account of so many bytes.
-    pub(super) fn new(limit: u64) -> Self {
-        Self {
-            used: Arc::default(),
-            limit,
-        }
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        self.used
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= self.limit)
-            })
-            .is_ok()
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Who refused a guest more memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// Its budget.
-    Budget,
-    /// The account of the whole process.
-    Process,
-}
-
 /// The sum of all memories and tables of a guest. wasmtime's own limits count each for itself.
+///
+/// There is no account of all guests here: a guest starts only once [its whole budget](super::queue::Slot) is set aside for
+/// it, so what it is refused is only ever beyond that.
 pub(super) struct MemoryMeter {
     used: u64,
     peak: u64,
     limit: u64,
-    refused: Option<Refused>,
-    account: MemoryAccount,
+    refused: bool,
 }
 
 impl MemoryMeter {
-    /// Counts against a budget of so many bytes, and against the account.
-    pub(super) fn new(limit: u64, account: MemoryAccount) -> Self {
+    /// Counts against so many bytes.
+    pub(super) fn new(limit: u64) -> Self {
         Self {
             used: 0,
             peak: 0,
             limit,
-            refused: None,
-            account,
+            refused: false,
         }
     }
 
@@ -125,12 +88,12 @@ impl MemoryMeter {
         self.peak
     }
 
-    /// Who refused it more. A guest that is refused usually traps soon after.
-    pub(super) fn refused(&self) -> Option<Refused> {
+    /// Whether it was refused more. A guest that is refused usually traps soon after.
+    pub(super) fn refused(&self) -> bool {
         self.refused
     }
 
-    /// The budget, in bytes.
+    /// What it may hold, in bytes.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
@@ -139,11 +102,7 @@ impl MemoryMeter {
         let more = desired.saturating_sub(current);
         let sum = self.used.saturating_add(more);
         if sum > self.limit {
-            self.refused = Some(Refused::Budget);
-            return false;
-        }
-        if !self.account.take(more) {
-            self.refused = Some(Refused::Process);
+            self.refused = true;
             return false;
         }
         self.used = sum;
@@ -179,12 +138,6 @@ impl ResourceLimiter for MemoryMeter {
     }
 }
 
-impl Drop for MemoryMeter {
-    fn drop(&mut self) {
-        self.account.give_back(self.used);
-    }
-}
-
 fn bytes(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
@@ -195,28 +148,13 @@ mod tests {
 
     #[test]
     fn memories_and_tables_are_summed() {
-        let mut meter = MemoryMeter::new(1_000, MemoryAccount::new(u64::MAX));
+        let mut meter = MemoryMeter::new(1_000);
         assert!(meter.memory_growing(0, 500, None).unwrap());
         assert!(meter.memory_growing(0, 400, None).unwrap());
         assert!(meter.table_growing(0, 12, None).unwrap());
-        assert_eq!((meter.peak(), meter.refused()), (996, None));
+        assert_eq!((meter.peak(), meter.refused()), (996, false));
         assert!(!meter.table_growing(12, 13, None).unwrap());
-        assert_eq!(
-            (meter.peak(), meter.refused()),
-            (996, Some(Refused::Budget))
-        );
-    }
-
-    #[test]
-    fn a_guest_gives_back_what_it_held() {
-        let account = MemoryAccount::new(1_000);
-        let mut first = MemoryMeter::new(900, account.clone());
-        let mut second = MemoryMeter::new(900, account);
-        assert!(first.memory_growing(0, 800, None).unwrap());
-        assert!(!second.memory_growing(0, 800, None).unwrap());
-        assert_eq!(second.refused(), Some(Refused::Process));
-        drop(first);
-        assert!(second.memory_growing(0, 800, None).unwrap());
+        assert_eq!((meter.peak(), meter.refused()), (996, true));
     }
 
     #[test]

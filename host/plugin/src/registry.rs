@@ -132,10 +132,8 @@ impl Registry {
 
 impl Shelf {
     fn load(&self, digest: &Digest) -> Result<Option<Plugin>, Error> {
-        let loaded = self.cache.load(&self.engine, digest).map_err(|error| {
-            Error::Refused(format!("the sandbox has no room for it: {error:#}"))
-        })?;
-        loaded
+        self.cache
+            .load(&self.engine, digest)?
             .map(|component| self.plugin(digest, &component))
             .transpose()
     }

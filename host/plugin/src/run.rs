@@ -6,19 +6,19 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tokio::time::timeout;
-use wasmtime::{Store, UpdateDeadline};
+use tokio::time::{sleep, timeout};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use super::bindings::{Conversation, handler, manifest};
 use super::failure;
 use super::guest::Guest;
-use super::limits::{HOSTCALL_BYTES, LONG};
-use super::meter::{CpuMeter, MemoryAccount};
+use super::limits::{HOSTCALL_BYTES, LONG, NO_ROOM_WAIT};
+use super::meter::CpuMeter;
 use super::pace::{Pace, Stride};
 use super::registry::Plugin;
 use super::turn::{LogLine, Surroundings};
-use nodepath_model::TurnFailure;
 use nodepath_model::turn::{FailureKind, Outcome};
+use nodepath_model::{Budget, TurnFailure};
 
 /// What is called.
 pub(super) enum Call {
@@ -62,16 +62,44 @@ impl Finished {
 }
 
 /// Runs one call to its end. When the future is dropped the guest is gone, wherever it was.
+///
+/// The pool has more of everything than all slots of the queue can take. Should it ever have too little all the same, then
+/// the call waits: a full host is no failure of anybody's turn.
 pub(super) async fn run(
     plugin: &Plugin,
-    call: Call,
-    around: Surroundings,
-    account: MemoryAccount,
+    call: &Call,
+    around: &Surroundings,
+    memory_bytes: u64,
     pace: &Pace,
 ) -> Finished {
+    let mut told = false;
+    loop {
+        let guest = Guest::new(around.clone(), memory_bytes);
+        match attempt(plugin, call, guest, around.budget, pace).await {
+            Ok(finished) => return finished,
+            Err(NoRoom(why)) if !told => {
+                told = true;
+                tracing::warn!("The pool of plugin instances is full, so a turn waits: {why}");
+            }
+            Err(NoRoom(_)) => {}
+        }
+        sleep(NO_ROOM_WAIT).await;
+    }
+}
+
+/// The pool of instances had no room, so nothing of the call has happened.
+struct NoRoom(String);
+
+async fn attempt(
+    plugin: &Plugin,
+    call: &Call,
+    guest: Guest,
+    budget: Budget,
+    pace: &Pace,
+) -> Result<Finished, NoRoom> {
     let started = Instant::now();
-    let (budget, cpu, stride) = (around.budget, CpuMeter::default(), pace.stride());
-    let mut store = Store::new(plugin.engine(), Guest::new(around, account));
+    let (cpu, stride) = (CpuMeter::default(), pace.stride());
+    let mut store = Store::new(plugin.engine(), guest);
     bound(&mut store, cpu.clone(), budget.cpu(), stride.clone());
     // The boundary: a guest that traps is an error of the call, and a host function that panics ends here too.
     let called = step_by_step(&cpu, &stride, perform(plugin, &mut store, call));
@@ -87,6 +115,9 @@ pub(super) async fn run(
         Ok(Ok(Ok(Returned::Turn(Err(error))))) => Ok(Answer::Handled(Err(error))),
         Ok(Ok(Ok(Returned::Info(info)))) => Ok(Answer::Described(info)),
         Ok(Ok(Ok(Returned::Validity(validity)))) => Ok(Answer::Validated(validity)),
+        Ok(Ok(Err(error))) if error.is::<PoolConcurrencyLimitError>() => {
+            return Err(NoRoom(error.to_string()));
+        }
         Ok(Ok(Err(error))) => Err(failure::of_call(&error, guest, budget)),
         Ok(Err(panic)) => Err(failure::of_panic(&*panic, &plugin.digest)),
         Err(_) => Err(failure::new(
@@ -95,14 +126,14 @@ pub(super) async fn run(
         )),
     };
     let (logs, logs_dropped) = log.take();
-    Finished {
+    Ok(Finished {
         answer,
         logs,
         logs_dropped,
         cpu: cpu.spent(),
         wall: started.elapsed(),
         memory_peak,
-    }
+    })
 }
 
 /// Sets the bounds of memory, of what one call of the host may carry, and of CPU time.
@@ -134,7 +165,7 @@ enum Returned {
 async fn perform(
     plugin: &Plugin,
     store: &mut Store<Guest>,
-    call: Call,
+    call: &Call,
 ) -> wasmtime::Result<Returned> {
     // A deadline belongs to the store and not to the call, and begins at 0; so each call arms it anew.
     store.set_epoch_deadline(1);
@@ -143,7 +174,7 @@ async fn perform(
     Ok(match call {
         Call::Handle(turn) => {
             let handler = guest.nodepath_plugin_handler();
-            Returned::Turn(handler.call_handle(store, &turn).await?)
+            Returned::Turn(handler.call_handle(store, turn).await?)
         }
         Call::Describe => {
             let manifest = guest.nodepath_plugin_manifest();
@@ -151,7 +182,7 @@ async fn perform(
         }
         Call::ValidateConfig(json) => {
             let manifest = guest.nodepath_plugin_manifest();
-            Returned::Validity(manifest.call_validate_config(store, &json).await?)
+            Returned::Validity(manifest.call_validate_config(store, json).await?)
         }
     })
 }

@@ -3,6 +3,7 @@
 mod bounds;
 mod cache;
 mod compiler;
+mod contract;
 mod cost;
 mod refused;
 mod turn;

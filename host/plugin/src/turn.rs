@@ -112,6 +112,7 @@ pub enum LogSource {
 }
 
 /// The world around a guest, as far as the guest can tell.
+#[derive(Clone)]
 pub(super) struct Surroundings {
     pub(super) config: String,
     pub(super) limits: ChannelLimits,

@@ -10,7 +10,6 @@ use tokio::task::LocalSet;
 use wasmtime::Engine;
 
 use super::Error;
-use super::meter::MemoryAccount;
 use super::pace::Pace;
 use super::queue::Slot;
 use super::registry::Plugin;
@@ -30,7 +29,6 @@ pub(super) struct Job {
     pub(super) plugin: Plugin,
     pub(super) call: Call,
     pub(super) around: Surroundings,
-    pub(super) account: MemoryAccount,
     pub(super) slot: Slot,
     pub(super) live: Live,
     pub(super) reply: oneshot::Sender<Finished>,
@@ -113,7 +111,6 @@ impl Job {
             plugin,
             call,
             around,
-            account,
             slot,
             live,
             mut reply,
@@ -121,7 +118,7 @@ impl Job {
         let finished = tokio::select! {
             biased;
             () = reply.closed() => None,
-            finished = run(&plugin, call, around, account, pace) => Some(finished),
+            finished = run(&plugin, &call, &around, slot.memory_bytes(), pace) => Some(finished),
         };
         // Whoever learns that the call has ended finds its guest gone and its slot free.
         drop((live, slot));

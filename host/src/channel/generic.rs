@@ -25,6 +25,9 @@
 //! | `reaction` | recorded as ignored |
 //! | any other | reaches the plugin as `other`, with `data` as its JSON |
 //!
+//! A message that lacks what its `kind` needs, or has numbers outside of the map, reaches the plugin as `other` too. Only one
+//! without `from` is recorded as ignored for that.
+//!
 //! A message with `is_group` or `from_me` is recorded as ignored. `id_device` may be sent, but the webhook's address decides.
 //!
 //! The owner wrote by hand, so a human has taken over:
@@ -65,8 +68,9 @@
 //! and a `react` whose `emoji` is null takes the reaction back. `timestamp` is when the reply was decided.
 //!
 //! The receiver answers 2xx once it has the part; if the body is JSON with a text `message_id`, that is remembered as the
-//! receiver's own id for it. 410 stops the device, 408, 425, 429 and 5xx are tried again (with `Retry-After` honoured), any other
-//! status puts the part to the dead letters.
+//! receiver's own id for it. 408, 425, 429 and 5xx are tried again (with `Retry-After` honoured); any other status puts the part
+//! to the dead letters. 410 and redirects also raise an alert on the device, which `nodepath device show` tells until a part
+//! arrives again: its other parts are still tried.
 //!
 //! # Security
 //!

@@ -112,7 +112,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "max_memory",
-        help: "Memory of all plugins at work together. What a small machine can spare beside the host itself.",
+        help: "Memory of all plugins at work together; a tenant may have half. A turn waits until the budget of its device is free.",
         set: |c, v| put(&mut c.max_memory_bytes, size(v, 64 << 20)),
         show: |c| shown(format_size(c.max_memory_bytes)),
     },

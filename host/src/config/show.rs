@@ -124,7 +124,7 @@ mod tests {
         # Plugins at work at once; a tenant may have half, the rest wait. One that waits for the store holds no thread.
         max_instances = 256  # default
 
-        # Memory of all plugins at work together. What a small machine can spare beside the host itself.
+        # Memory of all plugins at work together; a tenant may have half. A turn waits until the budget of its device is free.
         max_memory = "2GiB"  # default
 
         # How often the store is asked for what is due: how late a timer or a change by the command line may be noticed.

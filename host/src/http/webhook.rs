@@ -87,8 +87,9 @@ async fn take_in(
         let _slot = state.webhooks.acquire().await.ok();
         read(body, channel::max_body_bytes(device.channel)).await?
     };
-    channel::verify(&credentials, headers, &body, state.host.clock().now())?;
-    let events = channel::parse(&credentials, headers, &body)?;
+    let now = state.host.clock().now();
+    channel::verify(&credentials, headers, &body, now)?;
+    let events = channel::parse(&credentials, headers, &body, now)?;
     let intake = tracing::info_span!("intake", events = events.len());
     store(state, id, events).instrument(intake).await
 }

@@ -269,29 +269,124 @@ async fn one_call_passes_only_so_many_bytes() {
     );
 }
 
-#[tokio::test]
-async fn the_memory_of_all_guests_together_is_bounded() {
-    let bench = Bench::new();
+/// A runtime whose guests have so many MiB together, and a plugin on it.
+async fn with_memory(bench: &Bench, mib: u64, name: &str) -> (Runtime, Plugin) {
     let runtime = Runtime::new(Settings {
-        max_memory_bytes: 8 << 20,
+        max_memory_bytes: mib << 20,
         ..bench.settings.clone()
     })
     .unwrap();
-    let bytes = component("test-script");
+    let bytes = component(name);
     let digest = Digest::of(&bytes);
     let plugin = runtime
         .load(&digest, || async { Ok::<_, io::Error>(bytes) })
         .await
         .unwrap();
-    let run = runtime.run(&plugin, turn("grow 32")).await;
-    assert_eq!(run.failure().kind, FailureKind::Host);
+    (runtime, plugin)
+}
+
+/// A turn of a tenant with so many MiB.
+fn of_tenant(name: &str, mib: u64, text: &str) -> TurnInput {
+    TurnInput {
+        tenant: TenantId::from_trusted(name),
+        budget: Budget {
+            memory_bytes: mib << 20,
+            ..Budget::default()
+        },
+        ..turn(text)
+    }
+}
+
+#[tokio::test]
+async fn one_tenants_memory_takes_nothing_from_another() {
+    let bench = Bench::new();
+    let (runtime, plugin) = with_memory(&bench, 64, "test-script").await;
+    // Each takes most of its budget, and holds it until it is stopped.
+    let stuck = || TurnInput {
+        reads: Arc::new(Bad::Silent),
+        ..of_tenant("evil", 16, "grow 10; get conversation k")
+    };
+    let mut evil: Vec<_> = (0..7)
+        .map(|_| Box::pin(runtime.run(&plugin, stuck())))
+        .collect();
+    let mut evil = futures_util::future::select_all(evil.iter_mut());
+    let mut live = runtime.live_instances();
+    let meanwhile = async {
+        live.wait_for(|count| *count == 2).await.unwrap();
+        for _ in 0..20 {
+            let good = of_tenant("good", 32, "grow 20");
+            assert_eq!(runtime.run(&plugin, good).await.texts(), ["grew 20"]);
+        }
+    };
+    tokio::select! {
+        ended = &mut evil => panic!("a turn that has to wait has ended: {:?}", ended.0),
+        () = soon(meanwhile) => {}
+    }
+    assert_eq!(*runtime.live_instances().borrow(), 2, "half of 64 MiB");
+}
+
+#[tokio::test]
+async fn a_tenant_that_wants_too_much_memory_at_once_waits_for_itself() {
+    let bench = Bench::new();
+    let (runtime, plugin) = with_memory(&bench, 64, "test-script").await;
+    let runs = (0..12).map(|_| runtime.run(&plugin, of_tenant("hungry", 32, "grow 25")));
+    for run in soon(futures_util::future::join_all(runs)).await {
+        assert_eq!(run.texts(), ["grew 25"]);
+    }
+}
+
+#[tokio::test]
+async fn a_budget_beyond_a_tenants_share_ends_with_the_share_and_says_so() {
+    let bench = Bench::new();
+    let (runtime, plugin) = with_memory(&bench, 16, "test-script").await;
+    let run = runtime
+        .run(&plugin, of_tenant("ten_1", 64, "grow 32"))
+        .await;
+    assert_eq!(run.failure().kind, FailureKind::Memory);
     assert!(
-        run.failure().detail.contains("all the memory"),
+        run.failure().detail.contains("8 MiB") && run.failure().detail.contains("`max_memory`"),
         "{:?}",
         run.failure()
     );
-    assert_eq!(
-        runtime.run(&plugin, turn("reply well")).await.texts(),
-        ["well"]
+}
+
+#[tokio::test]
+async fn a_full_pool_is_a_wait_and_no_error() {
+    let bench = Bench::new();
+    let small = Runtime::new(Settings {
+        max_instances: 1,
+        ..bench.settings.clone()
+    })
+    .unwrap();
+    let bytes = component("test-script");
+    let plugin = small
+        .load(&Digest::of(&bytes), || async { Ok::<_, io::Error>(bytes) })
+        .await
+        .unwrap();
+    // Past the queue, which would not let so many in: the pool has 9 instances.
+    let pace = pace::Pace::new();
+    let (_, stuck, around) = taken_apart(TurnInput {
+        reads: Arc::new(Bad::Silent),
+        ..within(600_000, 600_000, "get conversation k")
+    });
+    let (_, quick, idle) = taken_apart(within(1_000, 50, "reply well"));
+    let most = limits::MOST_MEMORY;
+    let mut held: Vec<_> = (0..9)
+        .map(|_| Box::pin(run::run(&plugin, &stuck, &around, most, &pace)))
+        .collect();
+    for holder in &mut held {
+        // A step brings each to the read that never answers.
+        let ended = timeout(Duration::from_millis(100), holder).await;
+        assert!(ended.is_err());
+    }
+    let mut waits = Box::pin(run::run(&plugin, &quick, &idle, most, &pace));
+    // Longer than the turn may take: waiting is no part of it.
+    assert!(
+        timeout(Duration::from_millis(200), &mut waits)
+            .await
+            .is_err()
     );
+    held.pop();
+    let finished = soon(waits).await;
+    assert!(matches!(finished.answer, Ok(Answer::Handled(Ok(_)))));
 }

@@ -4,16 +4,17 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::super::ParseError;
-use super::json::{ignored, text};
+use super::json::{ignored, other, place, text};
 use super::signature;
 use crate::model::content::Ext;
 use crate::model::inbound::{DeliveryStatus, IgnoreReason, OwnerEcho, StatusUpdate};
 use crate::model::{Content, Event, InboundMessage, Media, ProspectId, Timestamp};
 
-/// Reads a webhook; it holds one event.
+/// Reads a webhook that came in at `now`; it holds one event.
 pub(in crate::channel) fn parse(
     headers: &HeaderMap,
     body: &[u8],
+    now: Timestamp,
 ) -> Result<Vec<Event>, ParseError> {
     let body: Value =
         serde_json::from_slice(body).map_err(|error| ParseError::NotJson(error.to_string()))?;
@@ -26,7 +27,8 @@ pub(in crate::channel) fn parse(
         at: text(&body, "timestamp")
             .and_then(|time| time.parse::<jiff::Timestamp>().ok())
             .map(|time| Timestamp(time.as_millisecond()))
-            .or_else(|| signature::sent_at(headers)),
+            .or_else(|| signature::sent_at(headers))
+            .unwrap_or(now),
     };
     Ok(vec![match kind {
         "message.received" => webhook.message(),
@@ -40,7 +42,7 @@ struct Webhook<'a> {
     body: &'a Value,
     data: &'a Value,
     id: Option<&'a str>,
-    at: Option<Timestamp>,
+    at: Timestamp,
 }
 
 impl Webhook<'_> {
@@ -66,8 +68,8 @@ impl Webhook<'_> {
                 prospect: from.clone()?,
                 alias: None,
                 prospect_name: text(self.data, "name").map(str::to_owned),
-                sent_at: self.at?,
-                content: content(self.data, kind)?,
+                sent_at: self.at,
+                content: content(self.data, kind),
                 reply_to: text(self.data, "reply_to").map(str::to_owned),
                 ext: extras(self.data.get("ext").unwrap_or(&Value::Null), &[]),
             })
@@ -85,8 +87,8 @@ impl Webhook<'_> {
             Some(OwnerEcho {
                 provider_id: self.id?.to_owned(),
                 prospect: to.clone()?,
-                sent_at: self.at?,
-                content: content(self.data, kind)?,
+                sent_at: self.at,
+                content: content(self.data, kind),
             })
         };
         read().map_or_else(
@@ -108,7 +110,7 @@ impl Webhook<'_> {
                     "failed" => DeliveryStatus::Failed,
                     _ => return None,
                 },
-                at: self.at?,
+                at: self.at,
                 detail: text(self.data, "detail").map(str::to_owned),
             })
         };
@@ -123,7 +125,13 @@ impl Webhook<'_> {
     }
 }
 
-fn content(data: &Value, kind: &str) -> Option<Content> {
+/// What a message says. A kind that has no variant of `Content`, and one that lacks what its kind needs, becomes
+/// `Content::Other`.
+fn content(data: &Value, kind: &str) -> Content {
+    known(data, kind).unwrap_or_else(|| other(kind, data))
+}
+
+fn known(data: &Value, kind: &str) -> Option<Content> {
     Some(match kind {
         "text" => Content::text(text(data, "text")?),
         "image" => Content::Image(media(data)?),
@@ -131,12 +139,13 @@ fn content(data: &Value, kind: &str) -> Option<Content> {
         "video" => Content::Video(media(data)?),
         "document" => Content::Document(media(data)?),
         "location" => {
-            let place = data.get("location")?;
+            let object = data.get("location")?;
+            let (latitude, longitude) = place(object)?;
             Content::Location {
-                latitude: place.get("latitude")?.as_f64()?,
-                longitude: place.get("longitude")?.as_f64()?,
-                name: text(place, "name").map(str::to_owned),
-                address: text(place, "address").map(str::to_owned),
+                latitude,
+                longitude,
+                name: text(object, "name").map(str::to_owned),
+                address: text(object, "address").map(str::to_owned),
             }
         }
         "interactive" => {
@@ -146,10 +155,7 @@ fn content(data: &Value, kind: &str) -> Option<Content> {
                 title: text(reply, "title").unwrap_or_default().to_owned(),
             }
         }
-        other => Content::Other {
-            kind: other.to_owned(),
-            json: data.to_string(),
-        },
+        _ => return None,
     })
 }
 
@@ -185,6 +191,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_760_433_400_000);
+
     fn headers() -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(signature::ID, "wh-1".parse().unwrap());
@@ -193,7 +201,7 @@ mod tests {
     }
 
     fn event(body: &Value) -> Event {
-        let events = parse(&headers(), body.to_string().as_bytes()).unwrap();
+        let events = parse(&headers(), body.to_string().as_bytes(), NOW).unwrap();
         let [event] = &events[..] else {
             panic!("one event: {events:?}");
         };
@@ -309,6 +317,45 @@ mod tests {
     }
 
     #[test]
+    fn what_lacks_what_its_kind_needs_reaches_the_plugin_as_other() {
+        let at = |latitude: Value| json!({ "latitude": latitude, "longitude": 101.5 });
+        for (kind, data) in [
+            ("text", json!({ "from": "c" })),
+            ("text", json!({ "from": "c", "text": 5 })),
+            (
+                "image",
+                json!({ "from": "c", "kind": "image", "media": {} }),
+            ),
+            ("interactive", json!({ "from": "c", "kind": "interactive" })),
+            (
+                "location",
+                json!({ "from": "c", "kind": "location", "location": at(json!("3.1")) }),
+            ),
+            (
+                "location",
+                json!({ "from": "c", "kind": "location", "location": at(json!(90.5)) }),
+            ),
+        ] {
+            let json = data.to_string();
+            let kind = kind.to_owned();
+            assert_eq!(content(data), Content::Other { kind, json });
+        }
+        let echo = json!({ "type": "message.echo", "data": { "to": "c", "kind": "video" } });
+        assert!(
+            matches!(event(&echo), Event::Echo(echo) if matches!(echo.content, Content::Other { .. }))
+        );
+    }
+
+    #[test]
+    fn without_any_time_a_message_is_as_old_as_its_webhook() {
+        let mut headers = headers();
+        headers.remove(signature::TIMESTAMP);
+        let body = json!({ "type": "message.received", "data": { "from": "c", "text": "t" } });
+        let events = parse(&headers, body.to_string().as_bytes(), NOW).unwrap();
+        assert!(matches!(&events[..], [Event::Message(message)] if message.sent_at == NOW));
+    }
+
+    #[test]
     fn echoes_and_statuses_are_understood() {
         let echo = json!({ "type": "message.echo", "data": { "to": "c", "text": "by hand" } });
         match event(&echo) {
@@ -348,11 +395,6 @@ mod tests {
                 Reaction,
             ),
             (message(json!({ "text": "from nobody" })), Malformed),
-            (message(json!({ "from": "c" })), Malformed),
-            (
-                message(json!({ "from": "c", "kind": "image", "media": {} })),
-                Malformed,
-            ),
             (message(json!({ "from": 17, "text": "t" })), Malformed),
             (message(json!(null)), Malformed),
             (json!({ "type": "message.received" }), Malformed),
@@ -370,11 +412,11 @@ mod tests {
     #[test]
     fn a_body_without_a_type_is_an_error() {
         for body in ["", "{", "no"] {
-            let result = parse(&headers(), body.as_bytes());
+            let result = parse(&headers(), body.as_bytes(), NOW);
             assert!(matches!(result, Err(ParseError::NotJson(_))), "{body:?}");
         }
         for body in ["null", "[]", "{}", r#"{"type":""}"#, r#"{"type":1}"#] {
-            let result = parse(&headers(), body.as_bytes());
+            let result = parse(&headers(), body.as_bytes(), NOW);
             assert!(
                 matches!(result, Err(ParseError::NotTheProviders(_))),
                 "{body:?}"

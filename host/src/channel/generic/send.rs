@@ -98,7 +98,8 @@ fn outcome(answer: &Answer) -> Delivery {
             after: answer.retry_after,
             why,
         },
-        // Gone: the receiver wants no more. A redirect is not followed, so the address is wrong for good.
+        // Gone: the receiver wants no more. A redirect is not followed, so the address is wrong for good. Either is for the
+        // operator to see to, so it alerts.
         300..=399 | 410 => Delivery::Dead {
             why,
             scope: DeadScope::Device,

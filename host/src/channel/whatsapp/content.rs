@@ -2,27 +2,36 @@
 
 use serde_json::Value;
 
-use super::super::json::text;
+use super::super::json::{other, place, text};
 use crate::model::content::Ext;
 use crate::model::{Content, Media};
 
-/// What the message says, with the extras that belong to the kind of content; none if it lacks what its type needs.
+/// What the message says, with the extras that belong to the kind of content.
 ///
-/// A type that has no variant of `Content` (contacts, order, system, edit, revoke, and whatever Meta adds next) becomes
-/// `Content::Other` with the JSON under the type's name, or the whole message where there is nothing of that name.
-pub(super) fn read(message: &Value, kind: &str) -> Option<(Content, Ext)> {
-    let part = message.get(kind);
+/// A type that has no variant of `Content` (contacts, order, system, edit, revoke, and whatever Meta adds next), and one that
+/// lacks what its type needs, becomes `Content::Other` with the JSON under the type's name, or the whole message where there
+/// is nothing of that name.
+pub(super) fn read(message: &Value, kind: &str) -> (Content, Ext) {
+    known(message, kind).unwrap_or_else(|| {
+        let part = message.get(kind).filter(|part| !part.is_null());
+        (other(kind, part.unwrap_or(message)), Ext::new())
+    })
+}
+
+/// What a message of a known type says, if it has what its type needs.
+fn known(message: &Value, kind: &str) -> Option<(Content, Ext)> {
+    let part = message.get(kind)?;
     let content = match kind {
-        "text" => Content::text(text(part?, "body")?),
-        "image" => Content::Image(media(part?)?),
-        "audio" => Content::Audio(media(part?)?),
-        "video" => Content::Video(media(part?)?),
-        "document" => Content::Document(media(part?)?),
-        "sticker" => Content::Image(sticker(part?)?),
-        "location" => return location(part?),
-        "interactive" => return interactive(part?),
-        "button" => button(part?)?,
-        _ => other(kind, part.unwrap_or(message)),
+        "text" => Content::text(text(part, "body")?),
+        "image" => Content::Image(media(part)?),
+        "audio" => Content::Audio(media(part)?),
+        "video" => Content::Video(media(part)?),
+        "document" => Content::Document(media(part)?),
+        "sticker" => Content::Image(sticker(part)?),
+        "location" => return location(part),
+        "interactive" => return interactive(part),
+        "button" => button(part)?,
+        _ => return None,
     };
     Some((content, Ext::new()))
 }
@@ -52,9 +61,10 @@ fn sticker(object: &Value) -> Option<Media> {
 }
 
 fn location(object: &Value) -> Option<(Content, Ext)> {
+    let (latitude, longitude) = place(object)?;
     let content = Content::Location {
-        latitude: object.get("latitude")?.as_f64()?,
-        longitude: object.get("longitude")?.as_f64()?,
+        latitude,
+        longitude,
         name: text(object, "name").map(str::to_owned),
         address: text(object, "address").map(str::to_owned),
     };
@@ -67,11 +77,9 @@ fn location(object: &Value) -> Option<(Content, Ext)> {
 /// A reply button or list row that was chosen. Other interactive messages, such as a completed form (`nfm_reply`), have no
 /// variant of their own.
 fn interactive(object: &Value) -> Option<(Content, Ext)> {
-    let kind = text(object, "type")?;
+    let kind =
+        text(object, "type").filter(|kind| matches!(*kind, "button_reply" | "list_reply"))?;
     let reply = object.get(kind)?;
-    if !matches!(kind, "button_reply" | "list_reply") {
-        return Some((other("interactive", object), Ext::new()));
-    }
     let content = Content::Interactive {
         id: text(reply, "id")?.to_owned(),
         title: text(reply, "title").unwrap_or_default().to_owned(),
@@ -89,11 +97,4 @@ fn button(object: &Value) -> Option<Content> {
         id: text(object, "payload").or(title)?.to_owned(),
         title: title.unwrap_or_default().to_owned(),
     })
-}
-
-fn other(kind: &str, json: &Value) -> Content {
-    Content::Other {
-        kind: kind.to_owned(),
-        json: json.to_string(),
-    }
 }

@@ -1,7 +1,9 @@
 //! From a webhook of the WhatsApp Cloud API to events.
 //!
-//! A webhook is a batch: `entry[].changes[].value` with `messages[]` and `statuses[]`. Every item stands for itself. The
-//! extras of a message, beside those of its content: `referral` (the advertisement that was clicked), `forwarded`,
+//! A webhook is a batch: `entry[].changes[].value` with `messages[]` and `statuses[]`. Every item stands for itself, and a
+//! message whose id and sender are known reaches its plugin whatever else is wrong with it.
+//!
+//! The extras of a message, beside those of its content: `referral` (the advertisement that was clicked), `forwarded`,
 //! `frequently_forwarded` and `referred_product` from its context, `identity`, `origin`, and the sender's `username` and
 //! `parent_user_id`.
 
@@ -17,10 +19,14 @@ use crate::model::{Event, InboundMessage, ProspectId, Timestamp};
 /// The most characters of a failure's description that are kept.
 const MAX_DETAIL_CHARS: usize = 500;
 
-/// Reads a webhook for the number `phone_number_id`.
+/// What is said of a message that does not say of which type it is.
+const NO_TYPE: &str = "unknown";
+
+/// Reads a webhook for the number `phone_number_id` that came in at `now`.
 pub(in crate::channel) fn parse(
     phone_number_id: &str,
     body: &[u8],
+    now: Timestamp,
 ) -> Result<Vec<Event>, ParseError> {
     let body: Value =
         serde_json::from_slice(body).map_err(|error| ParseError::NotJson(error.to_string()))?;
@@ -35,7 +41,7 @@ pub(in crate::channel) fn parse(
         match list(entry, "changes") {
             Some(changes) => {
                 for change in changes {
-                    read_change(phone_number_id, change, &mut events);
+                    read_change(phone_number_id, change, now, &mut events);
                 }
             }
             None => events.push(malformed(entry)),
@@ -52,9 +58,11 @@ struct Change<'a> {
     /// The business's own number, digits only.
     own_number: String,
     contacts: &'a [Value],
+    /// Stands in for a time that an item does not tell.
+    now: Timestamp,
 }
 
-fn read_change(phone_number_id: &str, change: &Value, events: &mut Vec<Event>) {
+fn read_change(phone_number_id: &str, change: &Value, now: Timestamp, events: &mut Vec<Event>) {
     let (Some(field), Some(value)) = (text(change, "field"), change.get("value")) else {
         events.push(malformed(change));
         return;
@@ -66,6 +74,7 @@ fn read_change(phone_number_id: &str, change: &Value, events: &mut Vec<Event>) {
         is_other_number: number.is_some_and(|number| number != phone_number_id),
         own_number: digits(text(metadata, "display_phone_number").unwrap_or_default()),
         contacts: list(value, "contacts").unwrap_or_default(),
+        now,
     };
     let before = events.len();
     match field {
@@ -107,18 +116,14 @@ impl Change<'_> {
         let sender = self.sender(item);
         let prospect = sender.prospect.as_ref();
         let ignore = |reason| ignored(reason, text(item, "id"), prospect, item);
-        let (Some(id), Some(kind)) = (text(item, "id"), text(item, "type")) else {
-            return events.push(ignore(IgnoreReason::Malformed));
-        };
+        let kind = text(item, "type").unwrap_or(NO_TYPE);
         if let Some(reason) = self.reason_to_ignore(item, kind) {
             return events.push(ignore(reason));
         }
-        let (Some(prospect), Some(sent_at)) = (prospect, seconds(item, "timestamp")) else {
-            return events.push(ignore(self.broken(item)));
+        let (Some(id), Some(prospect)) = (text(item, "id"), prospect) else {
+            return events.push(ignore(IgnoreReason::Malformed));
         };
-        let Some((content, content_ext)) = content::read(item, kind) else {
-            return events.push(ignore(self.broken(item)));
-        };
+        let (content, content_ext) = content::read(item, kind);
         let context = item.get("context").unwrap_or(&Value::Null);
         if let Some(from) = sender.renamed_from {
             events.push(Event::Renamed {
@@ -131,14 +136,14 @@ impl Change<'_> {
             prospect: prospect.clone(),
             alias: sender.alias,
             prospect_name: sender.name,
-            sent_at,
+            sent_at: self.sent_at(item),
             content,
             reply_to: text(context, "id").map(str::to_owned),
             ext: [content_ext, extras(item, context), sender.ext].concat(),
         }));
     }
 
-    /// What can be told without reading the content.
+    /// What can be told without a sender.
     fn reason_to_ignore(&self, item: &Value, kind: &str) -> Option<IgnoreReason> {
         let from = digits(text(item, "from").unwrap_or_default());
         if item.get("group_id").is_some() {
@@ -147,20 +152,22 @@ impl Change<'_> {
             Some(IgnoreReason::OwnMessage)
         } else if kind == "reaction" {
             Some(IgnoreReason::Reaction)
-        } else if kind == "unsupported" || (has_items(item, "errors") && item.get(kind).is_none()) {
+        } else if kind == "unsupported" || self.is_given_up(item, kind) {
             Some(IgnoreReason::Unsupported)
         } else {
             None
         }
     }
 
-    /// A message that can't be read: Meta says so itself with an error beside it, or it is malformed.
-    fn broken(&self, item: &Value) -> IgnoreReason {
-        if has_items(self.value, "errors") || has_items(item, "errors") {
-            IgnoreReason::Unsupported
-        } else {
-            IgnoreReason::Malformed
-        }
+    /// Whether Meta itself could not read the message: it has nothing of its type, and an error stands beside it.
+    fn is_given_up(&self, item: &Value, kind: &str) -> bool {
+        let told = has_items(self.value, "errors") || has_items(item, "errors");
+        told && item.get(kind).is_none_or(Value::is_null)
+    }
+
+    /// When the item was sent: by its own word, else it is as old as its webhook.
+    fn sent_at(&self, item: &Value) -> Timestamp {
+        seconds(item, "timestamp").unwrap_or(self.now)
     }
 
     fn status(&self, item: &Value, events: &mut Vec<Event>) {
@@ -169,9 +176,7 @@ impl Change<'_> {
         if text(item, "recipient_type") == Some("group") {
             return events.push(ignored(IgnoreReason::Group, id, None, item));
         }
-        let (Some(id), Some(word), Some(at)) =
-            (id, text(item, "status"), seconds(item, "timestamp"))
-        else {
+        let (Some(id), Some(word)) = (id, text(item, "status")) else {
             return events.push(malformed(item));
         };
         let status = match word {
@@ -185,7 +190,7 @@ impl Change<'_> {
             provider_id: id.to_owned(),
             callback: text(item, "biz_opaque_callback_data").map(str::to_owned),
             status,
-            at,
+            at: self.sent_at(item),
             detail: list(item, "errors")
                 .and_then(|errors| errors.first())
                 .map(describe),
@@ -201,16 +206,16 @@ impl Change<'_> {
         if text(item, "type") == Some("reaction") {
             return events.push(ignore(IgnoreReason::Reaction));
         }
-        let read = || {
-            let kind = text(item, "type")?;
-            Some(OwnerEcho {
-                provider_id: text(item, "id")?.to_owned(),
-                prospect: to.clone()?,
-                sent_at: seconds(item, "timestamp")?,
-                content: content::read(item, kind)?.0,
-            })
+        let (Some(id), Some(to)) = (text(item, "id"), &to) else {
+            return events.push(ignore(IgnoreReason::Malformed));
         };
-        events.push(read().map_or_else(|| ignore(self.broken(item)), Event::Echo));
+        let kind = text(item, "type").unwrap_or(NO_TYPE);
+        events.push(Event::Echo(OwnerEcho {
+            provider_id: id.to_owned(),
+            prospect: to.clone(),
+            sent_at: self.sent_at(item),
+            content: content::read(item, kind).0,
+        }));
     }
 
     fn user_id_update(&self, item: &Value, events: &mut Vec<Event>) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::parse::parse;
 use crate::channel::ParseError;
 use crate::model::inbound::IgnoreReason;
-use crate::model::{Content, Event, ProspectId};
+use crate::model::{Content, Event, InboundMessage, ProspectId, Timestamp};
 
 macro_rules! fixtures {
     ($($name:literal),* $(,)?) => {
@@ -61,10 +61,12 @@ pub(in crate::channel) const FIXTURES: &[(&str, &str)] = fixtures![
 
 const NUMBER: &str = "1122334455667";
 
+const NOW: Timestamp = Timestamp(1_760_434_000_000);
+
 fn events(name: &str) -> Vec<Event> {
     let fixture = FIXTURES.iter().find(|(known, _)| *known == name);
     let (_, body) = fixture.unwrap_or_else(|| panic!("there is no fixture {name}"));
-    parse(NUMBER, body.as_bytes()).unwrap()
+    parse(NUMBER, body.as_bytes(), NOW).unwrap()
 }
 
 fn reasons(name: &str) -> Vec<IgnoreReason> {
@@ -102,7 +104,7 @@ fn every_shape_becomes_its_events() {
     let mut lines = String::new();
     for (name, body) in FIXTURES {
         lines += &format!("{name}\n");
-        for mut event in parse(NUMBER, body.as_bytes()).unwrap() {
+        for mut event in parse(NUMBER, body.as_bytes(), NOW).unwrap() {
             if let Event::Ignored(ignored) = &mut event {
                 ignored.excerpt.clear();
             }
@@ -185,7 +187,7 @@ fn a_body_that_is_none_of_metas_is_an_error() {
         "\u{0}",
         "{\"object\":\"whatsapp_business_account\"} x",
     ] {
-        let result = parse(NUMBER, body.as_bytes());
+        let result = parse(NUMBER, body.as_bytes(), NOW);
         assert!(matches!(result, Err(ParseError::NotJson(_))), "{body:?}");
     }
     for body in [
@@ -196,14 +198,14 @@ fn a_body_that_is_none_of_metas_is_an_error() {
         r#"{"object":"whatsapp_business_account"}"#,
         r#"{"object":"whatsapp_business_account","entry":{}}"#,
     ] {
-        let result = parse(NUMBER, body.as_bytes());
+        let result = parse(NUMBER, body.as_bytes(), NOW);
         assert!(
             matches!(result, Err(ParseError::NotTheProviders(_))),
             "{body:?}"
         );
     }
     let deep = "[".repeat(100_000);
-    assert!(parse(NUMBER, deep.as_bytes()).is_err());
+    assert!(parse(NUMBER, deep.as_bytes(), NOW).is_err());
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn a_body_that_was_cut_off_is_an_error() {
     for (name, body) in FIXTURES {
         for end in (0..body.trim_end().len()).step_by(7) {
             let cut = body.as_bytes().get(..end).unwrap();
-            assert!(parse(NUMBER, cut).is_err(), "{name} cut at {end}");
+            assert!(parse(NUMBER, cut, NOW).is_err(), "{name} cut at {end}");
         }
     }
 }
@@ -306,7 +308,7 @@ fn envelope(entries: Vec<Vec<Value>>) -> Vec<u8> {
 
 /// Asserts that each sibling came through, and that what stood beside them became something too.
 fn assert_siblings(body: &[u8], siblings: usize, damage: &str) {
-    let events = parse(NUMBER, body).unwrap();
+    let events = parse(NUMBER, body, NOW).unwrap();
     let survived = events
         .iter()
         .filter(|event| match event {
@@ -320,6 +322,99 @@ fn assert_siblings(body: &[u8], siblings: usize, damage: &str) {
         .count();
     assert_eq!(survived, siblings, "{damage}: {events:?}");
     assert!(events.len() > siblings, "{damage}: {events:?}");
+}
+
+/// The message that Meta would send with these fields beside its id and sender.
+fn received(fields: Value) -> InboundMessage {
+    let mut message =
+        json!({ "from": "60123456789", "id": "wamid.odd", "timestamp": "1760433999" });
+    message
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    let body = envelope(vec![vec![change_with(vec![message])]]);
+    match &parse(NUMBER, &body, NOW).unwrap()[..] {
+        [Event::Message(message)] => message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_lacks_what_its_type_needs_reaches_the_plugin_as_other() {
+    let at = |latitude: Value| json!({ "latitude": latitude, "longitude": 101.7 });
+    for (kind, part) in [
+        ("text", json!({})),
+        ("text", json!({ "body": "" })),
+        ("image", json!({ "mime_type": "image/png" })),
+        ("sticker", json!("a cat")),
+        ("button", json!({})),
+        ("interactive", json!({ "type": "carousel_reply" })),
+        ("interactive", json!({ "type": "button_reply" })),
+        (
+            "interactive",
+            json!({ "type": "list_reply", "list_reply": { "title": "Monday" } }),
+        ),
+        ("location", at(json!("3.1579"))),
+        ("location", at(json!(90.01))),
+        ("location", json!({ "latitude": 3.1, "longitude": -181 })),
+    ] {
+        let message = received(json!({ "type": kind, kind: part }));
+        let (kind, json) = (kind.to_owned(), part.to_string());
+        assert_eq!(message.content, Content::Other { kind, json });
+        assert_eq!(message.sent_at, Timestamp(1_760_433_999_000));
+    }
+    for (fields, kind) in [
+        (json!({ "type": "text" }), "text"),
+        (json!({ "type": "text", "text": null }), "text"),
+        (json!({ "text": { "body": "of no type" } }), "unknown"),
+    ] {
+        match received(fields).content {
+            Content::Other { kind: told, json } => {
+                assert_eq!(told, kind);
+                assert!(json.contains("wamid.odd"), "the whole message: {json}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn without_a_time_a_message_is_as_old_as_its_webhook() {
+    for timestamp in [json!(null), json!("soon"), json!(-1), json!([])] {
+        let text = json!({ "body": "hi" });
+        let message = received(json!({ "timestamp": timestamp, "type": "text", "text": text }));
+        assert_eq!(
+            (message.content, message.sent_at),
+            (Content::text("hi"), NOW)
+        );
+    }
+}
+
+/// Whatever is damaged of a message but its id, its sender, and what makes it one to ignore.
+#[test]
+fn a_damaged_message_is_never_malformed_while_its_id_and_sender_are_known() {
+    for (name, body) in FIXTURES {
+        let fixture: Value = serde_json::from_str(body).unwrap();
+        let Some(message) = fixture.pointer("/entry/0/changes/0/value/messages/0") else {
+            continue;
+        };
+        for (damage, message) in damaged(message) {
+            let is_known = [&message["id"], &message["from"]].iter().all(|id| {
+                id.as_str()
+                    .is_some_and(|id| id.starts_with("wamid.fixture") || id.starts_with('6'))
+            });
+            if !is_known {
+                continue;
+            }
+            let body = envelope(vec![vec![change_with(vec![message])]]);
+            let events = parse(NUMBER, &body, NOW).unwrap();
+            let is_malformed = |event: &Event| matches!(event, Event::Ignored(ignored) if ignored.reason == IgnoreReason::Malformed);
+            assert!(
+                !events.iter().any(is_malformed),
+                "{name}: {damage}: {events:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -355,7 +450,7 @@ fn a_damaged_webhook_never_panics() {
         let fixture: Value = serde_json::from_str(body).unwrap();
         for (_, damaged) in damaged(&fixture) {
             // An error is as good as any event here.
-            drop(parse(NUMBER, damaged.to_string().as_bytes()));
+            drop(parse(NUMBER, damaged.to_string().as_bytes(), NOW));
         }
     }
 }

@@ -97,12 +97,11 @@ fn good(file: &Path, checked: &Checked) -> anyhow::Result<Answer> {
 }
 
 fn capability_line(capability: &Capability) -> String {
-    let need = if capability.optional {
-        "wanted"
-    } else {
-        "needed"
-    };
-    format!("{} ({need}): {}", capability.name, capability.reason)
+    // One that was not optional would have been refused.
+    format!(
+        "{} (wanted, not granted by this host): {}",
+        capability.name, capability.reason
+    )
 }
 
 /// What a plugin says of itself, as it is stored and shown to programs.

@@ -173,7 +173,7 @@ async fn pywa_reads_the_fixtures_as_we_do() {
     let theirs = oracle("whatsapp_parse.py", &json!(bodies)).await;
     for (name, body) in &bodies {
         let body = body.to_string();
-        let events = channel::parse(&whatsapp(), &HeaderMap::new(), body.as_bytes()).unwrap();
+        let events = channel::parse(&whatsapp(), &HeaderMap::new(), body.as_bytes(), NOW).unwrap();
         let ours = match &events[0] {
             Event::Message(message) => summary(message),
             Event::Status(status) => json!({

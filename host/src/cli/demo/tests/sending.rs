@@ -310,7 +310,7 @@ async fn the_demos_webhooks_are_believed_and_understood() {
     let mut headers = HeaderMap::new();
     headers.insert("x-hub-signature-256", signature.parse().unwrap());
     channel::verify(&credentials, &headers, &body, NOW).unwrap();
-    let events = channel::parse(&credentials, &headers, &body).unwrap();
+    let events = channel::parse(&credentials, &headers, &body, NOW).unwrap();
     let told: Vec<&str> = events
         .iter()
         .map(|event| match event {
