@@ -1283,4 +1283,5 @@ async fn many_at_once_are_committed_in_groups_and_each_gets_its_own_answer() {
     assert_eq!(store.locks().await, 10);
 }
 
+mod by_hand;
 mod review1;
