@@ -14,6 +14,7 @@ mod dead;
 pub mod demo;
 mod device;
 mod doctor;
+mod files;
 mod plugin;
 mod serve;
 mod table;
@@ -166,6 +167,7 @@ mod tests {
             "config --json",
             "doctor --json",
             "tenant add acme --max-pending 5",
+            "tenant set acme --max-pending 5000 --json",
             "tenant list --json",
             "device add --tenant acme --channel generic --url https://x.test/in",
             "device show dev_1",

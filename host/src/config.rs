@@ -25,16 +25,8 @@ pub use duration::{format_duration, parse_duration};
 pub use load::{Inputs, Loaded, Origin};
 pub use size::{format_size, parse_size};
 
-/// Names in the environment that begin with `NODEPATH_` and are no keys: the file's own name, and what the project's
-/// build and test tools read.
-pub const RESERVED: [&str; 6] = [
-    "NODEPATH_CONFIG",
-    "NODEPATH_WASM_TOOLCHAIN",
-    "NODEPATH_CARGO_COMPONENT",
-    "NODEPATH_AUTHOR_PATH",
-    "NODEPATH_ORACLE_PYTHON",
-    "NODEPATH_COMPONENTS",
-];
+/// The one name in the environment that begins with `NODEPATH_` and is no key: it names the file.
+const FILE_VARIABLE: &str = "NODEPATH_CONFIG";
 
 /// How this host is set up. Each field's default stands with its reason in `keys.rs`, from where `nodepath config` prints it.
 #[derive(Debug, Clone, PartialEq)]

@@ -44,10 +44,10 @@ use crate::model::{Clock, Timestamp};
 
 pub use accept::{Accept, Accepted, Fate};
 pub use conversations::{
-    ConversationDetail, ConversationSummary, InboxRow, OutboxRow, Shown, TurnRow,
+    ByHand, ConversationDetail, ConversationSummary, InboxRow, OutboxRow, Shown, TurnRow,
 };
 pub use dead::{DeadLetter, DeadLetters};
-pub use devices::NewDevice;
+pub use devices::{DeviceChange, NewDevice};
 pub use finish::{Commit, Covered, Finish, Finished, TurnEnd, TurnRecord};
 pub use host::{Host, Work, running_host};
 pub use plugins::{NewPlugin, PluginVersion};
@@ -130,6 +130,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections for reading. Reads are short, and SQLite runs them beside the writer.
 const READERS: u32 = 4;
 
+/// As many faults of the file as are told: one is enough to act on.
+const DAMAGE_SHOWN: u32 = 5;
+
+/// `SQLITE_CORRUPT`.
+const CORRUPT: &str = "11";
+
 /// The store as any process may use it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -137,15 +143,20 @@ pub struct Store {
     /// One connection: what people change by hand is rare, and SQLite has one writer at a time anyway.
     writers: SqlitePool,
     clock: Clock,
-    sealer: Sealer,
+    sealer: Option<Sealer>,
 }
 
 impl Store {
-    /// Opens the database file, makes it if it is missing, and brings it to this program's layout.
+    /// Opens the database file, makes it if it is missing, and brings it to this program's layout. Without a sealer,
+    /// everything works but what seals or opens credentials.
     ///
     /// # Errors
     /// If the file can't be opened or was written by a newer program.
-    pub async fn open(path: &Path, clock: Clock, sealer: Sealer) -> Result<Self, Error> {
+    pub async fn open(
+        path: &Path,
+        clock: Clock,
+        sealer: impl Into<Option<Sealer>>,
+    ) -> Result<Self, Error> {
         let options = connect_options(path);
         let writers = SqlitePoolOptions::new()
             .max_connections(1)
@@ -160,7 +171,7 @@ impl Store {
             readers,
             writers,
             clock,
-            sealer,
+            sealer: sealer.into(),
         })
     }
 
@@ -173,10 +184,37 @@ impl Store {
         Ok(())
     }
 
+    /// What SQLite finds wrong with the database file; empty where nothing is. It reads all of the file.
+    ///
+    /// # Errors
+    /// If the database refuses.
+    pub async fn damage(&self) -> Result<Vec<String>, Error> {
+        let sql = format!("PRAGMA quick_check({DAMAGE_SHOWN})");
+        let found: Vec<(String,)> = match sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&self.readers)
+            .await
+        {
+            // So damaged that the check itself can't go on.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(CORRUPT) => {
+                return Ok(vec![error.message().to_owned()]);
+            }
+            found => found?,
+        };
+        Ok(found
+            .into_iter()
+            .map(|(line,)| line)
+            .filter(|line| line != "ok")
+            .collect())
+    }
+
     /// The store's clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    fn sealer(&self) -> Result<&Sealer, Error> {
+        self.sealer.as_ref().ok_or(secret::Error::NoKey.into())
     }
 
     fn now(&self) -> Timestamp {

@@ -100,13 +100,16 @@ pub enum Error {
     /// The filter is none.
     #[error("log.filter: {0}")]
     Filter(String),
+    /// The thread that keeps figures small can't be started.
+    #[error("can't start a thread for the figures: {0}; raise this user's limit of processes")]
+    Upkeep(std::io::Error),
     /// Something else in this process has started it already.
     #[error("log lines or figures of this process go elsewhere already: {0}")]
     Taken(String),
 }
 
 /// The longest a histogram's values wait before they are counted into their buckets. Until then each takes memory.
-pub const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Upper bounds for every histogram of seconds: from a plugin's microseconds to a stuck provider's minute.
 const SECONDS: [f64; 14] = [
@@ -126,11 +129,6 @@ impl Metrics {
     pub fn render(&self) -> String {
         self.0.render()
     }
-
-    /// Counts what waits; call it every [`UPKEEP`], whether or not anybody asks for the figures.
-    pub fn upkeep(&self) {
-        self.0.run_upkeep();
-    }
 }
 
 impl std::fmt::Debug for Metrics {
@@ -139,7 +137,8 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Starts log lines on the console and in the file, and figures. It can be done once in a process.
+/// Starts log lines on the console and in the file, and figures. It can be done once in a process. Where nothing has started
+/// figures, as in [`start_with`] and [`start_quiet`], counting them does nothing and takes no memory.
 ///
 /// # Errors
 /// If the file can't be opened, or something has done it before.
@@ -168,7 +167,23 @@ pub fn start(settings: &Settings) -> Result<Metrics, Error> {
     let handle = recorder
         .install_recorder()
         .map_err(|error| Error::Taken(error.to_string()))?;
+    let counted = handle.clone();
+    keep_up(UPKEEP, move || counted.run_upkeep()).map_err(Error::Upkeep)?;
     Ok(Metrics(handle))
+}
+
+/// Does `upkeep` every so often, whether or not anybody asks for the figures, for as long as the process lives: the recorder
+/// does too, and whoever installs one can't forget it.
+fn keep_up(every: Duration, upkeep: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("metrics".to_owned());
+    thread
+        .spawn(move || {
+            loop {
+                std::thread::sleep(every);
+                upkeep();
+            }
+        })
+        .map(drop)
 }
 
 /// Starts log lines in the file, and shows `watcher` the same events instead of the console. It can be done once in a process.
@@ -253,6 +268,18 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("test_batch_bucket{le=\"4\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn figures_are_kept_small_without_anybody_asking_for_them() {
+        let (done, seen) = std::sync::mpsc::channel();
+        keep_up(Duration::from_millis(1), move || {
+            done.send(()).unwrap_or_default();
+        })
+        .unwrap();
+        for _ in 0..3 {
+            seen.recv_timeout(Duration::from_secs(30)).unwrap();
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The way of a plugin's author, with the README alone: its commands are taken from there and run as they stand, with
 //! `cargo component build`, the real executable, and a receiver of the replies.
 //!
-//! `cargo xtask test` prepares the compiler for WebAssembly and cargo-component, and names them in `NODEPATH_AUTHOR_PATH`.
+//! `cargo xtask test` prepares the compiler for WebAssembly and cargo-component, and names them in `XTASK_AUTHOR_PATH`.
 
 #![expect(
     clippy::unwrap_used,

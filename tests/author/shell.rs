@@ -31,10 +31,10 @@ struct Host {
 
 /// The folder with the author's compiler.
 pub(crate) fn author_path() -> PathBuf {
-    match std::env::var_os("NODEPATH_AUTHOR_PATH") {
+    match std::env::var_os("XTASK_AUTHOR_PATH") {
         Some(path) => PathBuf::from(path),
         None => panic!(
-            "NODEPATH_AUTHOR_PATH is not set: run `cargo xtask test`, which prepares what an author has"
+            "XTASK_AUTHOR_PATH is not set: run `cargo xtask test`, which prepares what an author has"
         ),
     }
 }

@@ -13,5 +13,6 @@ mod kill;
 mod process;
 mod secrets;
 mod site;
+mod start;
 mod stop;
 mod storm;

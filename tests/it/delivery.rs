@@ -179,9 +179,10 @@ async fn a_message_that_no_turn_could_answer_is_a_dead_letter_and_taken_up_again
         dead[0].reason.as_deref().unwrap().starts_with("trap: "),
         "{dead:?}"
     );
-    let mut device = host.store.device(&host.device).await.unwrap();
-    device.plugin_config = "{}".to_owned();
-    host.store.change_device(&device).await.unwrap();
+    let was = host.store.device(&host.device).await.unwrap();
+    let mut now = was.clone();
+    now.plugin_config = "{}".to_owned();
+    host.store.change_device(&was, &now).await.unwrap();
     host.store.replay(&dead[0].id).await.unwrap();
     assert_eq!(host.provider.sent().await.text.unwrap(), "You said: hello");
     let detail = host.until_idle().await;

@@ -1,5 +1,6 @@
 //! Devices: one number or bot of a tenant on one channel, and how its conversations are run.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -181,7 +182,7 @@ pub struct DeviceSettings {
 }
 
 impl Default for DeviceSettings {
-    /// Each with its reason: see the fields' own documentation and the README's table of settings.
+    /// Each with its reason, here or with the field. `nodepath device show` shows them, `device set --help` how to change one.
     fn default() -> Self {
         Self {
             overlap: Overlap::Restart,
@@ -192,7 +193,7 @@ impl Default for DeviceSettings {
             debounce_ms: 0,
             // The seed document: "two identical messages quickly (within 1 second)", and a network's delay between the two.
             duplicate_window_ms: 2_000,
-            // With the backoff of a turn this spans about a minute: longer than a restart of a dependency takes.
+            // With the backoff of a turn this spans 7.5 s: a hiccup is over by then, and nobody waits long for a fallback.
             max_attempts: 5,
             fallback: Fallback::Silence,
             unknown: UnknownPolicy::Hold,
@@ -209,39 +210,118 @@ impl Default for DeviceSettings {
 /// The most memory that one turn may be given, in bytes: what an instance of the plugin pool has.
 pub const MAX_MEMORY_BYTES: u64 = 512 << 20;
 
+/// The most time in the guest's own code: it holds one of a few threads, and whoever computes for a minute is stuck.
+pub const MAX_CPU_MS: u64 = 60_000;
+
+/// The longest turn. Its conversation is locked, and `nodepath doctor` takes a longer lock for a fault.
+pub const MAX_WALL_MS: u64 = 10 * 60_000;
+
+/// The most tries of a turn. With the longest backoff, of a minute, they already span an hour and a half.
+pub const MAX_ATTEMPTS: u32 = 100;
+
+/// The most restarts of a turn: each runs the plugin again, and who types on must get an answer some time.
+pub const MAX_RESTARTS: u32 = 100;
+
+/// The longest a message waits for others to come: whoever wrote it is gone by then. It bounds `debounce` too.
+pub const MAX_WAIT_MS: u64 = 3_600_000;
+
+/// The longest time within which the same text again is a slip of the finger; later it is meant.
+pub const MAX_DUPLICATE_WINDOW_MS: u64 = 3_600_000;
+
+/// The longest wait for the provider's word on a part: the conversation is locked, and statuses come within seconds.
+pub const MAX_UNKNOWN_WINDOW_MS: u64 = 3_600_000;
+
+/// The longest takeover that ends by itself; for a longer one there is 0, until handed back.
+pub const MAX_TAKEOVER_MS: u64 = 366 * 24 * 3_600_000;
+
+/// The longest pause between two parts, for which the conversation is locked. A plugin can ask for no longer one either.
+pub const MAX_PART_DELAY_MS: u64 = 30_000;
+
+/// The longest fallback, in characters: one message on every channel.
+pub const MAX_FALLBACK_CHARS: usize = 4_096;
+
 impl DeviceSettings {
     /// What is wrong with them, one sentence for each problem.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let Budget {
-            cpu_ms,
-            wall_ms,
-            memory_bytes,
-        } = self.budget;
-        let rules = [
+        let mut problems = self.beyond_bounds();
+        problems.extend(self.budget.beyond_bounds());
+        problems.extend(self.contradictions());
+        problems
+    }
+
+    fn beyond_bounds(&self) -> Vec<String> {
+        beyond([
             (
-                self.max_attempts == 0,
-                "max_attempts must be at least 1, or no turn would ever run",
+                "max_attempts",
+                u64::from(self.max_attempts),
+                1..=u64::from(MAX_ATTEMPTS),
+                "without one no turn would ever run, and after many the conversation has waited for hours",
             ),
+            (
+                "max_restarts",
+                u64::from(self.max_restarts),
+                0..=u64::from(MAX_RESTARTS),
+                "each runs the plugin again",
+            ),
+            (
+                "max_wait_ms",
+                self.max_wait_ms,
+                0..=MAX_WAIT_MS,
+                "whoever wrote is gone after an hour",
+            ),
+            (
+                "duplicate_window_ms",
+                self.duplicate_window_ms,
+                0..=MAX_DUPLICATE_WINDOW_MS,
+                "the same text an hour later is meant",
+            ),
+            (
+                "unknown_window_ms",
+                self.unknown_window_ms,
+                0..=MAX_UNKNOWN_WINDOW_MS,
+                "the conversation is locked meanwhile",
+            ),
+            (
+                "takeover_ms",
+                self.takeover_ms,
+                0..=MAX_TAKEOVER_MS,
+                "that is a year; 0 stands for: until handed back",
+            ),
+            (
+                "part_delay_ms",
+                self.part_delay_ms,
+                0..=MAX_PART_DELAY_MS,
+                "the conversation is locked meanwhile",
+            ),
+        ])
+    }
+
+    /// What does not fit together.
+    fn contradictions(&self) -> Vec<String> {
+        let Budget {
+            cpu_ms, wall_ms, ..
+        } = self.budget;
+        let text = match &self.fallback {
+            Fallback::Text { text } => Some(text),
+            Fallback::Silence | Fallback::Handover => None,
+        };
+        let rules = [
             (
                 self.debounce_ms > self.max_wait_ms,
                 "debounce_ms must not be above max_wait_ms, after which a turn runs anyhow",
-            ),
-            (
-                cpu_ms == 0,
-                "budget.cpu_ms must be at least 1, or no plugin could answer",
             ),
             (
                 cpu_ms > wall_ms,
                 "budget.cpu_ms must not be above budget.wall_ms, which ends the turn anyhow",
             ),
             (
-                memory_bytes == 0 || memory_bytes > MAX_MEMORY_BYTES,
-                "budget.memory_bytes must be from 1 to 536870912 (512MiB), what an instance of the plugin pool has",
+                text.is_some_and(|text| text.trim().is_empty()),
+                "the fallback's text must not be empty; for no answer set fallback=silence",
             ),
             (
-                matches!(&self.fallback, Fallback::Text { text } if text.trim().is_empty()),
-                "the fallback's text must not be empty; for no answer set fallback=silence",
+                text.is_some_and(|text| text.chars().count() > MAX_FALLBACK_CHARS),
+                "the fallback's text must have at most 4096 characters, which every channel takes as one message",
             ),
         ];
         rules
@@ -256,6 +336,21 @@ impl DeviceSettings {
     pub fn max_wait(&self) -> Duration {
         Duration::from_millis(self.max_wait_ms)
     }
+}
+
+/// Names of settings with their values, their bounds, and why those are the bounds.
+type Bounds<const N: usize> = [(&'static str, u64, RangeInclusive<u64>, &'static str); N];
+
+/// Those that are out of their bounds.
+fn beyond<const N: usize>(bounds: Bounds<N>) -> Vec<String> {
+    bounds
+        .into_iter()
+        .filter(|(_, value, bounds, _)| !bounds.contains(value))
+        .map(|(name, _, bounds, why)| {
+            let (least, most) = bounds.into_inner();
+            format!("{name} must be from {least} to {most}: {why}")
+        })
+        .collect()
 }
 
 /// What a message does that comes while the conversation's turn runs.
@@ -311,6 +406,29 @@ pub struct Budget {
 }
 
 impl Budget {
+    fn beyond_bounds(self) -> Vec<String> {
+        beyond([
+            (
+                "budget.cpu_ms",
+                self.cpu_ms,
+                1..=MAX_CPU_MS,
+                "without any no plugin could answer, and one that computes holds a thread",
+            ),
+            (
+                "budget.wall_ms",
+                self.wall_ms,
+                1..=MAX_WALL_MS,
+                "the conversation is locked meanwhile",
+            ),
+            (
+                "budget.memory_bytes",
+                self.memory_bytes,
+                1..=MAX_MEMORY_BYTES,
+                "an instance of the plugin pool has no more (512MiB)",
+            ),
+        ])
+    }
+
     /// `cpu_ms` as a duration.
     #[must_use]
     pub fn cpu(&self) -> Duration {
@@ -371,6 +489,52 @@ mod tests {
             ..DeviceSettings::default()
         };
         assert_eq!(settings.problems().len(), 5);
+    }
+
+    #[test]
+    fn every_number_has_an_upper_bound_and_a_reason() {
+        const DAYS_300: u64 = 300 * 24 * 3_600_000;
+        let settings = DeviceSettings {
+            max_restarts: u32::MAX,
+            max_wait_ms: DAYS_300,
+            debounce_ms: DAYS_300,
+            duplicate_window_ms: DAYS_300,
+            max_attempts: 4_000_000_000,
+            fallback: Fallback::Text {
+                text: "é".repeat(MAX_FALLBACK_CHARS + 1),
+            },
+            unknown_window_ms: DAYS_300,
+            takeover_ms: 2 * DAYS_300,
+            part_delay_ms: DAYS_300,
+            budget: Budget {
+                cpu_ms: DAYS_300,
+                wall_ms: DAYS_300,
+                memory_bytes: u64::MAX,
+            },
+            ..DeviceSettings::default()
+        };
+        let problems = settings.problems();
+        assert_eq!(problems.len(), 11, "{problems:#?}");
+        let longest = DeviceSettings {
+            max_restarts: MAX_RESTARTS,
+            max_wait_ms: MAX_WAIT_MS,
+            debounce_ms: MAX_WAIT_MS,
+            duplicate_window_ms: MAX_DUPLICATE_WINDOW_MS,
+            max_attempts: MAX_ATTEMPTS,
+            fallback: Fallback::Text {
+                text: "é".repeat(MAX_FALLBACK_CHARS),
+            },
+            unknown_window_ms: MAX_UNKNOWN_WINDOW_MS,
+            takeover_ms: MAX_TAKEOVER_MS,
+            part_delay_ms: MAX_PART_DELAY_MS,
+            budget: Budget {
+                cpu_ms: MAX_CPU_MS,
+                wall_ms: MAX_WALL_MS,
+                memory_bytes: MAX_MEMORY_BYTES,
+            },
+            ..DeviceSettings::default()
+        };
+        assert_eq!(longest.problems(), Vec::<String>::new());
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub enum Error {
         "a sealed value can't be opened: it was sealed with another key or was changed; set the key that it was sealed with"
     )]
     CantOpen,
+    /// There is no key to seal or open with.
+    #[error("this needs the sealing key, and was given none")]
+    NoKey,
     /// The cipher refused; only a value of many gigabytes makes it.
     #[error("a value can't be sealed")]
     CantSeal,

@@ -54,6 +54,7 @@ use nodepath_model::{Digest, TenantId, Timestamp, TurnFailure};
 
 pub use self::check::{Capability, Checked, Manifest};
 pub use self::compile::{COMPILE_ARGUMENT, Compiler, compile_child};
+pub use self::limits::COMPONENT_BYTES;
 pub use self::reads::{NoReads, ReadError, Reads, StoredValue};
 pub use self::registry::Plugin;
 pub use self::turn::{LogLevel, LogLine, LogSource, Run, TurnInput};

@@ -56,7 +56,7 @@ pub(super) const ELEMENT_BYTES: u64 = 8;
 pub(super) const KEEP_RESIDENT: usize = 64 << 10;
 
 /// The largest component that is accepted, in bytes. Python components have 18 MiB.
-pub(super) const COMPONENT_BYTES: usize = 32 << 20;
+pub const COMPONENT_BYTES: usize = 32 << 20;
 
 /// The most functions in all modules of a component. SpiderMonkey has about 30,000.
 pub(super) const FUNCTIONS: u64 = 150_000;

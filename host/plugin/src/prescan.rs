@@ -22,8 +22,7 @@ pub(super) struct Outside {
 pub(super) fn prescan(bytes: &[u8]) -> Result<Outside, Error> {
     if bytes.len() > COMPONENT_BYTES {
         return refuse(format!(
-            "it has {} bytes and may have {COMPONENT_BYTES}; strip it of debug information (`strip = true` in its profile)",
-            bytes.len()
+            "it has more than the {COMPONENT_BYTES} bytes that it may have; strip it of debug information (`strip = true` in its profile)"
         ));
     }
     if Engine::detect_precompiled(bytes).is_some() {

@@ -19,37 +19,34 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Checks what can be checked without asking the provider.
 ///
 /// # Errors
-/// With the first field that can't be right.
-pub fn check_credentials(credentials: &Credentials) -> Result<(), BadCredentials> {
-    match credentials {
+/// With every field that can't be right.
+pub fn check_credentials(credentials: &Credentials) -> Result<(), Vec<BadCredentials>> {
+    let checks = match credentials {
         Credentials::Whatsapp {
             app_secret,
             access_token,
             verify_token,
             phone_number_id,
             api_base,
-        } => {
-            visible("app_secret", app_secret)?;
-            visible("access_token", access_token)?;
-            visible("verify_token", verify_token)?;
-            let is_number = phone_number_id.bytes().all(|b| b.is_ascii_digit());
-            require(
-                is_number && !phone_number_id.is_empty(),
-                "phone_number_id",
-                "must be the number's id at Meta: digits only, and not the telephone number itself",
-            )?;
-            http_url("api_base", api_base)
-        }
+        } => vec![
+            visible("app_secret", app_secret),
+            visible("access_token", access_token),
+            visible("verify_token", verify_token),
+            number_id("phone_number_id", phone_number_id),
+            http_url("api_base", api_base),
+        ],
         Credentials::Generic {
             inbound,
             outbound,
             url,
-        } => {
-            keys("inbound", inbound)?;
-            keys("outbound", outbound)?;
-            http_url("url", url)
-        }
-    }
+        } => vec![
+            keys("inbound", inbound),
+            keys("outbound", outbound),
+            http_url("url", url),
+        ],
+    };
+    let bad: Vec<_> = checks.into_iter().filter_map(Result::err).collect();
+    if bad.is_empty() { Ok(()) } else { Err(bad) }
 }
 
 fn require(holds: bool, field: &'static str, rule: &'static str) -> Result<(), BadCredentials> {
@@ -67,6 +64,14 @@ fn visible(field: &'static str, secret: &Secret) -> Result<(), BadCredentials> {
         is_visible,
         field,
         "must be one or more visible ASCII characters without spaces",
+    )
+}
+
+fn number_id(field: &'static str, id: &str) -> Result<(), BadCredentials> {
+    require(
+        !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()),
+        field,
+        "must be the number's id at Meta: digits only, and not the telephone number itself",
     )
 }
 
@@ -89,7 +94,7 @@ fn http_url(field: &'static str, url: &str) -> Result<(), BadCredentials> {
 mod tests {
     use super::*;
 
-    fn whatsapp(token: &str, number: &str, base: &str) -> Result<(), BadCredentials> {
+    fn whatsapp(token: &str, number: &str, base: &str) -> Result<(), Vec<BadCredentials>> {
         check_credentials(&Credentials::Whatsapp {
             app_secret: Secret::new("secret"),
             access_token: Secret::new(token),
@@ -99,7 +104,7 @@ mod tests {
         })
     }
 
-    fn generic(inbound: &[&str], url: &str) -> Result<(), BadCredentials> {
+    fn generic(inbound: &[&str], url: &str) -> Result<(), Vec<BadCredentials>> {
         check_credentials(&Credentials::Generic {
             inbound: inbound.iter().map(|secret| Secret::new(*secret)).collect(),
             outbound: vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
@@ -111,7 +116,7 @@ mod tests {
     fn what_can_not_work_is_named() {
         const BASE: &str = "https://graph.facebook.com/v25.0";
         const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let field = |result: Result<(), BadCredentials>| result.err().map(|bad| bad.field);
+        let field = |result: Result<(), Vec<BadCredentials>>| result.err().map(|bad| bad[0].field);
         assert_eq!(field(whatsapp("EAA", "1122334455667", BASE)), None);
         assert_eq!(
             field(whatsapp("", "1122334455667", BASE)),
@@ -136,6 +141,7 @@ mod tests {
             Some("inbound")
         );
         assert_eq!(field(generic(&[], BASE)), Some("inbound"));
+        assert_eq!(whatsapp("", "", "").unwrap_err().len(), 3, "all are named");
         assert_eq!(field(generic(&[KEY], "file:///etc/passwd")), Some("url"));
     }
 }

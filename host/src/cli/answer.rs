@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::store;
+
 /// What a command answers: the same thing twice, of which one is printed.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -82,7 +84,8 @@ impl Answer {
 #[error("{0}")]
 pub(super) struct Usage(pub(super) String);
 
-/// An error with its causes, one a line; a cause that the line before repeats is left out.
+/// An error with its causes, one a line; a cause that the line before repeats is left out. What was named and does not exist is
+/// followed by the command that lists what does.
 pub(super) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -94,13 +97,31 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
             write!(text, "\n  because: {words}").unwrap_or_default();
         }
     }
+    if let Some(command) = error.chain().find_map(list_command) {
+        write!(text, "; `{command}` shows what there is").unwrap_or_default();
+    }
     text
+}
+
+/// What lists the things of which one was not found.
+fn list_command(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let Some(store::Error::NotFound { what, .. }) = cause.downcast_ref() else {
+        return None;
+    };
+    match *what {
+        "tenant" => Some("nodepath tenant list"),
+        "device" => Some("nodepath device list"),
+        "conversation" => Some("nodepath conversation list"),
+        "dead letter" => Some("nodepath dead list"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
 
+    use super::super::context::testing::TestContext;
     use super::*;
 
     #[test]
@@ -113,6 +134,32 @@ mod tests {
         assert_eq!(
             chain(&error),
             "plugin add\n  because: can't write: no space left"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_with_the_command_that_lists_what_is() {
+        let t = TestContext::with_device().await;
+        for (line, told) in [
+            (
+                "plugin list --tenant acmee",
+                "there is no tenant acmee; `nodepath tenant list` shows what there is",
+            ),
+            (
+                "device show wa",
+                "there is no device wa; `nodepath device list` shows what there is",
+            ),
+            (
+                "conversation show cnv_1",
+                "there is no conversation cnv_1; `nodepath conversation list` shows what there is",
+            ),
+        ] {
+            assert_eq!(chain(&t.run(line).await.unwrap_err()), told);
+        }
+        let replayed = t.run("dead replay msg_1").await.unwrap();
+        assert_eq!(
+            replayed.json()["failed"][0]["problem"],
+            "there is no dead letter msg_1; `nodepath dead list` shows what there is"
         );
     }
 }

@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader
 use super::answer::Answer;
 use super::context::Context;
 use super::device::Channel;
-use super::plugin::{config_of, read_component};
+use super::files::read_component;
+use super::plugin::{config_of, refusal};
 use super::serve::Signals;
 use crate::model::Content;
 
@@ -114,10 +115,7 @@ impl<W: Write> Chat<W> {
             })
             .await?;
         if let Err(problems) = runtime.validate_config(&plugin, &config).await? {
-            anyhow::bail!(
-                "the plugin refuses the configuration:\n  - {}\nChange it with --plugin-config",
-                problems.join("\n  - ")
-            );
+            return Err(refusal(&problems, "Change it with --plugin-config"));
         }
         let manifest = checked.manifest;
         let candidate = Candidate {

@@ -1,6 +1,6 @@
 //! What commands work with: the configuration, the store and the plugin runtime, each opened when it is asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -40,9 +40,20 @@ impl Context {
         Ok(Config::load(&self.inputs)?)
     }
 
-    /// The store, beside whatever host runs on it. It must be there: a path that is relative to another directory would
-    /// otherwise show an empty one.
+    /// The store, beside whatever host runs on it, for what neither seals nor opens credentials: it works without the key.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
+        let path = self.present_database()?;
+        self.open(&path, None).await
+    }
+
+    /// The store with its sealing key.
+    pub(super) async fn sealing_store(&self) -> anyhow::Result<Store> {
+        self.present_database()?;
+        self.store_or_new().await
+    }
+
+    /// The database must be there: a path that is relative to another directory would otherwise show an empty one.
+    fn present_database(&self) -> anyhow::Result<PathBuf> {
         let path = self.loaded()?.config.database_path();
         if !path.exists() {
             anyhow::bail!(
@@ -50,15 +61,18 @@ impl Context {
                 path.display()
             );
         }
-        self.store_or_new().await
+        Ok(path)
     }
 
     /// The store; if there is none yet, a new one with a new sealing key.
     pub(super) async fn store_or_new(&self) -> anyhow::Result<Store> {
         let config = self.loaded()?.config;
-        let path = config.database_path();
-        let sealer = config.sealer()?;
-        Store::open(&path, self.clock.clone(), sealer)
+        self.open(&config.database_path(), Some(config.sealer()?))
+            .await
+    }
+
+    async fn open(&self, path: &Path, sealer: Option<Sealer>) -> anyhow::Result<Store> {
+        Store::open(path, self.clock.clone(), sealer)
             .await
             .with_context(|| format!("can't open the database {}", path.display()))
     }

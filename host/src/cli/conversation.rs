@@ -12,7 +12,7 @@ use crate::config::parse_duration;
 use crate::model::delivery::{PartBody, PartKind};
 use crate::model::{Content, ConversationId, InboundMessage};
 use crate::store::{
-    ConversationDetail, ConversationSummary, InboxRow, OutboxRow, Shown, Store, TurnRow,
+    ByHand, ConversationDetail, ConversationSummary, InboxRow, OutboxRow, Shown, Store, TurnRow,
 };
 
 /// As many as fit on a few screens.
@@ -56,7 +56,7 @@ pub(super) enum Command {
     },
     /// Hand a conversation over to a human: its plugin is not run
     ///
-    /// With --json: {id, done, until}.
+    /// With --json: {id, done, until, changed}; `changed` is false where it was so already.
     Pause {
         /// `cnv_…`
         id: String,
@@ -66,7 +66,7 @@ pub(super) enum Command {
     },
     /// Hand a conversation back to its plugin
     ///
-    /// With --json: {id, done}.
+    /// With --json: {id, done, changed}; `changed` is false where it was so already.
     Resume {
         /// `cnv_…`
         id: String,
@@ -95,14 +95,7 @@ impl Command {
                 )
             }
             Self::Pause { id, duration } => pause(context, &store, &id, duration).await,
-            Self::Resume { id } => {
-                store.resume(&ConversationId::from_trusted(&id)).await?;
-                done(
-                    &id,
-                    "resumed",
-                    "Handed back; the plugin is run with the signal `resumed`.",
-                )
-            }
+            Self::Resume { id } => resume(&store, &id).await,
         }
     }
 }
@@ -118,10 +111,10 @@ async fn pause(
     duration: Option<Duration>,
 ) -> anyhow::Result<Answer> {
     let until = duration.map(|duration| context.clock().now().plus(duration));
-    store
+    let paused = store
         .pause(&ConversationId::from_trusted(id), until)
         .await?;
-    let text = match until {
+    let mut text = match until {
         Some(until) => format!(
             "A human has it until {}; what comes meanwhile is theirs.",
             time(Some(until.0))
@@ -130,7 +123,23 @@ async fn pause(
             "A human has it until `nodepath conversation resume {id}`; what comes meanwhile is theirs."
         ),
     };
-    Answer::new(text, json!({ "id": id, "done": "paused", "until": until }))
+    if paused == ByHand::WasSo {
+        text.push_str(" It was so already.");
+    }
+    let changed = paused == ByHand::Done;
+    let json = json!({ "id": id, "done": "paused", "until": until, "changed": changed });
+    Answer::new(text, json)
+}
+
+async fn resume(store: &Store, id: &str) -> anyhow::Result<Answer> {
+    let resumed = store.resume(&ConversationId::from_trusted(id)).await?;
+    let text = match resumed {
+        ByHand::Done => "Handed back; the plugin is run with the signal `resumed`.",
+        ByHand::WasSo => "Its plugin has it. It was so already.",
+    };
+    let changed = resumed == ByHand::Done;
+    let json = json!({ "id": id, "done": "resumed", "changed": changed });
+    Answer::new(text, json)
 }
 
 async fn list(
@@ -398,6 +407,11 @@ mod tests {
         2025-10-14 09:15:30Z  out_…  sending  -       1      Hi!      -
         ");
         assert_eq!(shown.json()["outbox"][0]["state"], "sending");
+        assert_eq!(shown.json()["outbox"][0]["body"]["text"], "Hi!");
+        assert_eq!(
+            shown.json()["inbox"][0]["message"]["content"]["text"],
+            "hello\nthere"
+        );
         assert_eq!(shown.json()["prospect_name"], "Sari\u{1b}[2J");
     }
 
@@ -435,7 +449,33 @@ mod tests {
         );
         let resumed = t.run(&format!("conversation resume {id}")).await.unwrap();
         assert_eq!(resumed.json()["done"], "resumed");
-        assert!(t.run(&format!("conversation resume {id}")).await.is_err());
+        assert_eq!(resumed.json()["changed"], true);
         assert!(t.run("conversation pause cnv_none").await.is_err());
+        assert!(t.run("conversation resume cnv_none").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn pausing_and_resuming_twice_is_done_well_and_told() {
+        let t = TestContext::with_device().await;
+        let id = t
+            .receives("hello", || TurnEnd::Commit(Commit::default()))
+            .await;
+        let resume = format!("conversation resume {id}");
+        let pause = format!("conversation pause {id}");
+        for (line, changed, told) in [
+            (&resume, false, "Its plugin has it. It was so already."),
+            (&pause, true, "comes meanwhile is theirs."),
+            (
+                &pause,
+                false,
+                "comes meanwhile is theirs. It was so already.",
+            ),
+            (&resume, true, "signal `resumed`."),
+        ] {
+            let answer = t.run(line).await.unwrap();
+            assert_eq!(answer.json()["changed"], changed, "{line}");
+            assert!(answer.text().ends_with(told), "{}", answer.text());
+            assert_eq!(answer.exit_code(), std::process::ExitCode::SUCCESS);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::answer::{Answer, Usage};
+use super::answer::{Answer, Usage, chain};
 use super::context::Context;
 use super::table::{dash, short, table, time};
 use crate::store::Store;
@@ -16,10 +16,11 @@ const ALL: u32 = 10_000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List dead letters, the newest first: messages (msg_…) that no turn could answer, and parts of replies (out_…) that could
-    /// not be sent, or of which nobody knows
+    /// List dead letters, the newest first: messages (msg_…) that no turn could answer, and parts of replies (out_…) that did
+    /// not arrive, or of which nobody knows
     ///
-    /// With --json: an array of {id, tenant, device, conversation, state, reason, at}; state is `dead` or `held`.
+    /// With --json: an array of {id, tenant, device, conversation, state, reason, at}; state is `dead`, `failed` for a part that
+    /// the provider took and then could not deliver, or `held` for one of which nobody knows whether it arrived.
     List {
         /// Only this tenant's, by name or id
         #[arg(long, value_name = "NAME|ID")]
@@ -35,7 +36,7 @@ pub(super) enum Command {
         /// `msg_…` or `out_…`
         #[arg(required_unless_present = "all")]
         ids: Vec<String>,
-        /// All that are `dead`; not those that are `held`, which may have arrived
+        /// All that are `dead` or `failed`; not those that are `held`, which may have arrived
         #[arg(long, conflicts_with = "ids")]
         all: bool,
         /// With --all: only this tenant's, by name or id
@@ -51,7 +52,7 @@ impl Command {
             Self::List { tenant, limit } => list(&store, tenant.as_deref(), limit).await,
             Self::Replay { ids, all, tenant } => {
                 let ids = if all {
-                    all_dead(&store, tenant.as_deref()).await?
+                    all_but_held(&store, tenant.as_deref()).await?
                 } else {
                     ids
                 };
@@ -87,7 +88,7 @@ async fn list(store: &Store, tenant: Option<&str>, limit: u32) -> anyhow::Result
     )
 }
 
-async fn all_dead(store: &Store, tenant: Option<&str>) -> anyhow::Result<Vec<String>> {
+async fn all_but_held(store: &Store, tenant: Option<&str>) -> anyhow::Result<Vec<String>> {
     let tenant = match tenant {
         Some(name) => Some(store.tenant(name).await?.id),
         None => None,
@@ -97,7 +98,7 @@ async fn all_dead(store: &Store, tenant: Option<&str>) -> anyhow::Result<Vec<Str
     Ok(letters
         .into_iter()
         .rev()
-        .filter(|l| l.state == "dead")
+        .filter(|l| l.state != "held")
         .map(|l| l.id)
         .collect())
 }
@@ -113,7 +114,7 @@ async fn replay(store: &Store, ids: &[String]) -> anyhow::Result<Answer> {
         }
         match store.replay(id).await {
             Ok(()) => replayed += 1,
-            Err(error) => failed.push((id, error.to_string())),
+            Err(error) => failed.push((id, chain(&error.into()))),
         }
     }
     let mut text = format!("Replayed {replayed} of {}.\n", ids.len());
@@ -161,6 +162,24 @@ mod tests {
         assert_eq!(empty.text(), "There are no dead letters.\n");
         let pending = t.run("conversation list").await.unwrap();
         assert_eq!(pending.json()[0]["pending"], 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_provider_could_not_deliver_is_listed_and_sent_again() {
+        let t = TestContext::with_device().await;
+        t.has_failed("hello").await;
+        let listed = t.run("dead list").await.unwrap();
+        insta::assert_snapshot!(t.steady(listed.text()), @r"
+        ID                                    STATE   DEVICE  CONVERSATION                          SINCE                 REASON
+        out_…  failed  gen     cnv_c5a2f48862984b72719ff4cbca6cde7c  2025-10-14 09:15:30Z  131026: not deliverable
+        ");
+        let doctor = t.run("doctor").await.unwrap();
+        let told = "1 that the provider could not deliver";
+        assert!(doctor.text().contains(told), "{}", doctor.text());
+        let replayed = t.run("dead replay --all").await.unwrap();
+        assert_eq!(replayed.text(), "Replayed 1 of 1.\n");
+        let empty = t.run("dead list").await.unwrap();
+        assert_eq!(*empty.json(), serde_json::json!([]));
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! `nodepath device`: the numbers and bots of a tenant.
 
+mod change;
 mod credentials;
 mod settings;
 
@@ -15,7 +16,9 @@ use super::plugin::{config_of, find_plugin, validate_config};
 use super::table::{dash, facts, table, time};
 use super::tenant::quoted;
 use crate::model::{ChannelKind, Device, DeviceId, DeviceSettings, Digest};
-use crate::store::{NewDevice, PluginVersion, Store, Tenant};
+use crate::store::{self, NewDevice, PluginVersion, Store, Tenant};
+
+pub(super) use change::change_device;
 
 use credentials::{CredentialArgs, Made};
 use settings::SettingArgs;
@@ -140,7 +143,10 @@ struct PluginJson {
 
 impl Command {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<Answer> {
-        let store = context.store().await?;
+        let store = match self {
+            Self::Add(_) | Self::Credentials { .. } => context.sealing_store().await?,
+            Self::List { .. } | Self::Show { .. } | Self::Set(_) => context.store().await?,
+        };
         match self {
             Self::Add(args) => add(context, &store, *args).await,
             Self::List { tenant } => list(&store, tenant.as_deref()).await,
@@ -194,32 +200,35 @@ async fn add(context: &Context, store: &Store, args: AddArgs) -> anyhow::Result<
 }
 
 async fn set(context: &Context, store: &Store, args: SetArgs) -> anyhow::Result<Answer> {
-    let mut device = store.device(&DeviceId::from_trusted(args.id)).await?;
-    let asks_nothing = args.plugin.plugin.is_none() && args.plugin.plugin_config.is_none();
-    if asks_nothing && args.settings.is_empty() {
+    let SetArgs {
+        id,
+        plugin,
+        settings,
+    } = &args;
+    let device = store.device(&DeviceId::from_trusted(id)).await?;
+    let asks_nothing = plugin.plugin.is_none() && plugin.plugin_config.is_none();
+    if asks_nothing && settings.is_empty() {
         return Err(
             Usage("say what to set: --plugin, --plugin-config, or a setting".to_owned()).into(),
         );
     }
-    device.settings = args.settings.applied_to(device.settings)?;
-    if let Some(name) = &args.plugin.plugin {
-        device.plugin = Some(find_plugin(store, &device.tenant, name).await?.digest);
-    }
-    if let Some(source) = &args.plugin.plugin_config {
-        device.plugin_config = config_of(source)?;
-    }
-    if let (Some(digest), false) = (&device.plugin, asks_nothing) {
-        validate_config(
-            context,
-            store,
-            &device.tenant,
-            digest,
-            &device.plugin_config,
-        )
-        .await?;
-    }
-    store.change_device(&device).await?;
-    show(store, &device, vec![]).await
+    let wanted = match &plugin.plugin {
+        Some(name) => Some(find_plugin(store, &device.tenant, name).await?.digest),
+        None => None,
+    };
+    let config = plugin.plugin_config.as_deref().map(config_of).transpose()?;
+    let changed = change_device(store, device, async |device: &Device| {
+        let mut device = device.clone();
+        device.settings = settings.applied_to(device.settings)?;
+        device.plugin = wanted.clone().or(device.plugin);
+        device.plugin_config = config.clone().unwrap_or(device.plugin_config);
+        if let (Some(digest), false) = (&device.plugin, asks_nothing) {
+            let (tenant, config) = (&device.tenant, &device.plugin_config);
+            validate_config(context, store, tenant, digest, config).await?;
+        }
+        Ok(device)
+    });
+    show(store, &changed.await?, vec![]).await
 }
 
 async fn change_credentials(
@@ -233,7 +242,15 @@ async fn change_credentials(
         )
         .into());
     }
-    let (credentials, made) = args.replacing(&store.credentials(id).await?)?;
+    let (credentials, made) = match store.credentials(id).await {
+        Ok(present) => args.replacing(&present)?,
+        // Sealed with a key that is gone: nothing of them can stay, and nothing of them is needed if all are given.
+        Err(lost @ (store::Error::Sealed(_) | store::Error::Corrupt { .. })) => {
+            let channel = store.device(id).await?.channel;
+            (args.in_place_of_lost(channel, &lost)?, vec![])
+        }
+        Err(error) => return Err(error.into()),
+    };
     store.change_credentials(id, &credentials).await?;
     let text = format!(
         "Replaced credentials of device {id}; what is sent from now on uses them.\n{}",
@@ -458,6 +475,79 @@ mod tests {
                 .unwrap_err()
                 .is::<Usage>()
         );
+    }
+
+    #[tokio::test]
+    async fn credentials_that_can_not_work_are_refused() {
+        let t = TestContext::new();
+        t.run("tenant add acme").await.unwrap();
+        let file = t.file(
+            "meta.json",
+            r#"{"app_secret": "s", "access_token": "EAA\nx", "phone_number_id": "1", "api_base": "https://"}"#,
+        );
+        let line =
+            format!("device add --tenant acme --channel whatsapp --id wa --credentials {file}");
+        let error = t.run(&line).await.unwrap_err();
+        assert!(error.is::<Usage>());
+        insta::assert_snapshot!(error, @r"
+        credentials: access_token must be one or more visible ASCII characters without spaces
+          and: api_base must be an absolute http or https URL
+        ");
+        t.run("device add --tenant acme --channel generic --id gen --url http://127.0.0.1:9/in")
+            .await
+            .unwrap();
+        let short = t.file("short", "whsec_c2hvcnQ=");
+        let error = t
+            .run(&format!("device credentials gen --inbound @{short}"))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("inbound must be"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_lost_key_is_recovered_from_by_giving_all_credentials() {
+        let t = TestContext::with_device().await;
+        let key = crate::model::secret::Sealer::generate_base64();
+        std::fs::write(t.dir.path().join("data/seal.key"), key).unwrap();
+        let secret = t.file("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let line = format!("device credentials gen --url https://x.test --inbound @{secret}");
+        let error = t.run(&line).await.unwrap_err();
+        assert!(error.is::<Usage>());
+        insta::assert_snapshot!(error, @r"
+        those that were there can't be opened, so all must be given; credentials: outbound is missing; give --outbound
+          because: a sealed value can't be opened: it was sealed with another key or was changed; set the key that it was sealed with
+        ");
+        t.run(&format!("{line} --outbound @{secret}"))
+            .await
+            .unwrap();
+        let doctor = t.run("doctor").await.unwrap();
+        assert!(
+            doctor.text().contains("those of 1 device can be opened"),
+            "{}",
+            doctor.text()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_opens_no_credentials_works_without_the_key() {
+        let t = TestContext::with_device().await;
+        std::fs::remove_file(t.dir.path().join("data/seal.key")).unwrap();
+        for line in [
+            "device list",
+            "device show gen",
+            "device set gen --overlap skip",
+            "conversation list",
+            "tenant list",
+            "dead list",
+        ] {
+            let answer = t.run(line).await;
+            assert!(answer.is_ok(), "{line}: {answer:?}");
+        }
+        let error = t
+            .run("device credentials gen --url https://x.test")
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("put the key back"), "{error}");
     }
 
     #[tokio::test]

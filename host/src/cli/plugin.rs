@@ -3,6 +3,7 @@
 mod check;
 mod new;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,12 +12,13 @@ use serde::Serialize;
 
 use super::answer::{Answer, Usage};
 use super::context::Context;
+use super::device::change_device;
+use super::files::{read_component, read_text};
 use super::table::{size, table, time};
 use super::tenant::quoted;
 use crate::model::{Device, DeviceId, Digest, TenantId};
+use crate::plugin::{Plugin, Runtime};
 use crate::store::{NewPlugin, PluginVersion, Store, Tenant};
-
-pub(super) use check::read_component;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -100,11 +102,23 @@ async fn add(
         targets.push(device_of(&store, &tenant, id).await?);
     }
     let bytes = read_component(file)?;
-    let checked = context
-        .runtime()?
+    let runtime = context.runtime()?;
+    let checked = runtime
         .check(&bytes)
         .await
         .with_context(|| file.display().to_string())?;
+    let candidate = Candidate {
+        plugin: runtime
+            .load(&checked.digest, || async {
+                Ok::<_, io::Error>(bytes.clone())
+            })
+            .await?,
+        name: checked.manifest.name.clone(),
+        runtime,
+    };
+    for device in &targets {
+        candidate.takes_config_of(device).await?;
+    }
     let version = store
         .add_plugin(NewPlugin {
             tenant: tenant.id.clone(),
@@ -117,7 +131,15 @@ async fn add(
         .await?;
     for device in targets {
         let id = device.id.clone();
-        deploy(context, &store, device, &version.digest)
+        // Asked again: somebody may have changed the device since.
+        let deployed = change_device(&store, device, async |device: &Device| {
+            candidate.takes_config_of(device).await?;
+            Ok(Device {
+                plugin: Some(version.digest.clone()),
+                ..device.clone()
+            })
+        });
+        deployed
             .await
             .with_context(|| format!("the plugin is added, and not deployed to device {id}"))?;
     }
@@ -133,16 +155,37 @@ async fn device_of(store: &Store, tenant: &Tenant, id: &str) -> anyhow::Result<D
     Ok(device)
 }
 
-async fn deploy(
-    context: &Context,
-    store: &Store,
-    mut device: Device,
-    digest: &Digest,
-) -> anyhow::Result<()> {
-    let config = &device.plugin_config;
-    validate_config(context, store, &device.tenant, digest, config).await?;
-    device.plugin = Some(digest.clone());
-    Ok(store.change_device(&device).await?)
+/// A plugin that is about to answer on devices.
+struct Candidate {
+    runtime: Runtime,
+    plugin: Plugin,
+    name: String,
+}
+
+impl Candidate {
+    /// Whether it can work with the configuration that the device has.
+    async fn takes_config_of(&self, device: &Device) -> anyhow::Result<()> {
+        let Err(problems) = self
+            .runtime
+            .validate_config(&self.plugin, &device.plugin_config)
+            .await?
+        else {
+            return Ok(());
+        };
+        let (id, name) = (&device.id, &self.name);
+        let advice = format!(
+            "That is the configuration of device {id}. Add the plugin without --device {id}, then give the device both at once: `nodepath device set {id} --plugin {name} --plugin-config …`"
+        );
+        Err(refusal(&problems, &advice))
+    }
+}
+
+/// A plugin can't work with a configuration.
+pub(super) fn refusal(problems: &[String], advice: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the plugin refuses the configuration:\n  - {}\n{advice}",
+        problems.join("\n  - ")
+    )
 }
 
 fn added_text(version: &PluginVersion, tenant: &str, devices: &[String]) -> String {
@@ -259,9 +302,7 @@ pub(super) async fn find_plugin(
 /// A plugin's configuration: a JSON object, or what a file holds.
 pub(super) fn config_of(source: &str) -> anyhow::Result<String> {
     let text = match source.strip_prefix('@') {
-        Some(path) => {
-            std::fs::read_to_string(path).with_context(|| format!("can't read {path}"))?
-        }
+        Some(path) => read_text(path).with_context(|| format!("can't read {path}"))?,
         None => source.to_owned(),
     };
     match serde_json::from_str(&text) {
@@ -292,10 +333,7 @@ pub(super) async fn validate_config(
         .await?;
     match runtime.validate_config(&plugin, config).await? {
         Ok(()) => Ok(()),
-        Err(problems) => anyhow::bail!(
-            "the plugin refuses the configuration:\n  - {}\nChange it with --plugin-config",
-            problems.join("\n  - ")
-        ),
+        Err(problems) => Err(refusal(&problems, "Change it with --plugin-config")),
     }
 }
 
@@ -350,6 +388,27 @@ mod tests {
         assert_eq!(set.json()["plugin_config"]["business"], "Joe's");
         let doctor = t.run("doctor").await.unwrap();
         assert!(doctor.text().contains("1 started"), "{}", doctor.text());
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_refuses_one_devices_configuration_changes_none() {
+        let t = TestContext::with_device().await;
+        t.run("device add --tenant acme --channel generic --id odd --url http://127.0.0.1:9/in")
+            .await
+            .unwrap();
+        let config = t.file("config.json", r#"{"businness": "Joe's"}"#);
+        t.run(&format!("device set odd --plugin-config @{config}"))
+            .await
+            .unwrap();
+        let menu = TestContext::component("menu");
+        let line = format!("plugin add {menu} --tenant acme --device gen --device odd");
+        let error = t.run(&line).await.unwrap_err().to_string();
+        let advice = "That is the configuration of device odd. Add the plugin without --device odd, then give the device both at once: `nodepath device set odd --plugin menu --plugin-config …`";
+        assert!(error.ends_with(advice), "{error}");
+        let shown = t.run("device show gen").await.unwrap();
+        assert!(shown.json()["plugin"].is_null());
+        let listed = t.run("plugin list --tenant acme").await.unwrap();
+        assert_eq!(*listed.json(), serde_json::json!([]));
     }
 
     #[tokio::test]

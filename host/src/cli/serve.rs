@@ -8,20 +8,25 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
+use super::answer::{Answer, chain};
 use super::context::Context;
 use crate::app::{App, RenderMetrics};
-use crate::telemetry::{self, Metrics, UPKEEP};
+use crate::config::Config;
+use crate::telemetry::{self, Metrics};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
     let config = context.loaded()?.config;
     let metrics = telemetry::start(&config.log)?;
-    let render: RenderMetrics = {
-        let metrics = metrics.clone();
-        Arc::new(move || metrics.render())
-    };
+    let served = serve(context, &config, metrics).await;
+    // Standard error may go nowhere; whoever looks for what went wrong looks into the log.
+    served.inspect_err(|error| tracing::error!("serve: {}", chain(error)))?;
+    Ok(Answer::silent())
+}
+
+async fn serve(context: &Context, config: &Config, metrics: Metrics) -> anyhow::Result<()> {
+    let render: RenderMetrics = Arc::new(move || metrics.render());
     let app = App::open(
-        &config,
+        config,
         context.clock().clone(),
         context.compiler()?,
         Some(render),
@@ -42,13 +47,11 @@ pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
         "serve: taking webhooks at /webhooks/<device id>"
     );
     tokio::select! {
-        ended = app.run(listener, admin, stop.clone().cancelled_owned()) => ended?,
+        ended = app.run(listener, admin, stop.clone().cancelled_owned()) => ended,
         () = signals.stop_at_first_return_at_second(&stop) => {
             anyhow::bail!("stopped at once by a second signal; what was under way goes on at the next start");
         }
-        () = keep_up(&metrics) => {}
     }
-    Ok(Answer::silent())
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -86,12 +89,5 @@ impl Signals {
         self.next().await;
         stop.cancel();
         self.next().await;
-    }
-}
-
-async fn keep_up(metrics: &Metrics) {
-    loop {
-        tokio::time::sleep(UPKEEP).await;
-        metrics.upkeep();
     }
 }

@@ -23,6 +23,17 @@ pub(super) enum Command {
         #[arg(long, default_value_t = MAX_PENDING, value_parser = clap::value_parser!(u32).range(1..))]
         max_pending: u32,
     },
+    /// Change how many messages of a tenant may wait; it holds from the next webhook on
+    ///
+    /// With --json: {id, name, max_pending, created_at}.
+    Set {
+        /// Which, by name or id
+        #[arg(value_name = "NAME|ID")]
+        tenant: String,
+        /// A webhook that would leave more messages waiting than this is answered 429
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        max_pending: u32,
+    },
     /// List all tenants
     ///
     /// With --json: an array of {id, name, max_pending, created_at}.
@@ -43,6 +54,10 @@ impl Command {
             Self::Add { name, max_pending } => {
                 add(&context.store_or_new().await?, &name, max_pending).await
             }
+            Self::Set {
+                tenant,
+                max_pending,
+            } => set(&context.store().await?, &tenant, max_pending).await,
             Self::List => list(&context.store().await?).await,
         }
     }
@@ -55,6 +70,16 @@ async fn add(store: &Store, name: &str, max_pending: u32) -> anyhow::Result<Answ
         tenant.name,
         tenant.id,
         quoted(&tenant.name)
+    );
+    Answer::new(text, json(&tenant))
+}
+
+async fn set(store: &Store, tenant: &str, max_pending: u32) -> anyhow::Result<Answer> {
+    let id = store.tenant(tenant).await?.id;
+    let tenant = store.change_tenant(&id, max_pending).await?;
+    let text = format!(
+        "Tenant {} may have {max_pending} messages waiting from the next webhook on.",
+        tenant.name
     );
     Answer::new(text, json(&tenant))
 }
@@ -119,6 +144,23 @@ mod tests {
         ID                                    NAME  MAX PENDING  ADDED
         ten_…  acme  7            2025-10-14 09:15:30Z
         ");
+    }
+
+    #[tokio::test]
+    async fn a_tenants_bound_is_changed_by_name_or_id() {
+        let t = TestContext::new();
+        let added = add("acme").run(&t.context).await.unwrap();
+        let id = added.json()["id"].as_str().unwrap();
+        let changed = t.run("tenant set acme --max-pending 9").await.unwrap();
+        insta::assert_snapshot!(changed.text(), @"Tenant acme may have 9 messages waiting from the next webhook on.");
+        assert_eq!(changed.json()["max_pending"], 9);
+        t.run(&format!("tenant set {id} --max-pending 8"))
+            .await
+            .unwrap();
+        let listed = t.run("tenant list").await.unwrap();
+        assert_eq!(listed.json()[0]["max_pending"], 8);
+        assert!(t.run("tenant set acme --max-pending 0").await.is_err());
+        assert!(t.run("tenant set other --max-pending 1").await.is_err());
     }
 
     #[tokio::test]

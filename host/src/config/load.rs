@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::keys::{KEYS, Key};
-use super::{Config, Error, RESERVED};
+use super::{Config, Error, FILE_VARIABLE};
 
 /// The file that is read when no other is named.
 const FILE: &str = "nodepath.toml";
@@ -96,10 +96,7 @@ struct Load {
 impl Load {
     fn file(&mut self, inputs: &Inputs) {
         let from_env = || {
-            let named = inputs
-                .env
-                .iter()
-                .find(|(name, _)| name == "NODEPATH_CONFIG");
+            let named = inputs.env.iter().find(|(name, _)| name == FILE_VARIABLE);
             named.map(|(_, path)| PathBuf::from(path))
         };
         let named = inputs.file.clone().or_else(from_env);
@@ -146,7 +143,7 @@ impl Load {
 
     fn environment(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
-            if !name.starts_with("NODEPATH_") || RESERVED.contains(&name.as_str()) {
+            if !name.starts_with("NODEPATH_") || name == FILE_VARIABLE {
                 continue;
             }
             let origin = Origin::Env(name.clone());
@@ -286,9 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_tools_are_not_keys() {
-        for name in RESERVED.iter().filter(|n| **n != "NODEPATH_CONFIG") {
-            assert!(load("", &[(name, "x")]).is_ok(), "{name}");
+    fn no_name_is_taken_without_being_a_key() {
+        assert!(load("", &[("NODEPATH_CONFIG", "elsewhere.toml")]).is_ok());
+        for name in ["NODEPATH_ORACLE_PYTHON", "NODEPATH_COMPONENTS"] {
+            assert!(load("", &[(name, "x")]).is_err(), "{name}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Conversations as people look at them, and what people do to them by hand.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
@@ -59,6 +59,7 @@ pub struct InboxRow {
     /// `msg_…`
     pub id: String,
     /// What it says, as JSON.
+    #[serde(serialize_with = "as_json")]
     pub message: String,
     /// `pending`, `done`, `skipped`, `absorbed`, `dead`, `ignored` or `human`.
     pub state: String,
@@ -105,6 +106,7 @@ pub struct OutboxRow {
     /// Its place in the reply.
     pub idx: i64,
     /// What it says, as JSON.
+    #[serde(serialize_with = "as_json")]
     pub body: String,
     /// `queued`, `sending`, `unknown`, `sent`, `held` or `dead`.
     pub state: String,
@@ -118,6 +120,14 @@ pub struct OutboxRow {
     pub error: Option<String>,
     /// When it was decided.
     pub created_at: i64,
+}
+
+/// A text that holds JSON as the value that it holds, so that programs need not read it twice.
+fn as_json<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => text.serialize(serializer),
+    }
 }
 
 /// How many rows of each kind a look at one conversation shows.
@@ -230,9 +240,16 @@ impl Store {
     ///
     /// # Errors
     /// If there is none of this id.
-    pub async fn pause(&self, id: &ConversationId, until: Option<Timestamp>) -> Result<(), Error> {
+    pub async fn pause(
+        &self,
+        id: &ConversationId,
+        until: Option<Timestamp>,
+    ) -> Result<ByHand, Error> {
+        let until = until.map_or(FOR_EVER, |t| t.0);
         let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
-        exists(&mut tx, id).await?;
+        if paused_until(&mut tx, id).await? == Some(until) {
+            return Ok(ByHand::WasSo);
+        }
         // A waiting conversation is looked at again, and what is pending is absorbed; a running turn is refused at T3.
         sqlx::query(
             "UPDATE conversation SET paused_until = $2,
@@ -240,41 +257,40 @@ impl Store {
              WHERE id = $1",
         )
         .bind(id.as_str())
-        .bind(until.map_or(FOR_EVER, |t| t.0))
+        .bind(until)
         .bind(self.now().0)
         .execute(&mut *tx)
         .await?;
         self.audit(&mut tx, "conversation.pause", id.as_str())
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(ByHand::Done)
     }
 
     /// Hands a conversation back to its plugin, which is run with the signal `resumed`.
     ///
     /// # Errors
-    /// If there is none of this id, or no human has it.
-    pub async fn resume(&self, id: &ConversationId) -> Result<(), Error> {
+    /// If there is none of this id.
+    pub async fn resume(&self, id: &ConversationId) -> Result<ByHand, Error> {
         let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
-        let resumed = sqlx::query(
+        if paused_until(&mut tx, id).await?.is_none() {
+            return Ok(ByHand::WasSo);
+        }
+        sqlx::query(
             "UPDATE conversation SET paused_until = NULL, signal = $3,
                  ready_at = CASE state WHEN 'idle' THEN $2 ELSE ready_at END,
                  state = CASE state WHEN 'idle' THEN 'waiting' ELSE state END
-             WHERE id = $1 AND paused_until IS NOT NULL",
+             WHERE id = $1",
         )
         .bind(id.as_str())
         .bind(self.now().0)
         .bind(RESUMED)
         .execute(&mut *tx)
         .await?;
-        if resumed.rows_affected() == 0 {
-            exists(&mut tx, id).await?;
-            return Err(Error::Refused(format!(
-                "conversation {id} is not paused; there is nothing to do"
-            )));
-        }
         self.audit(&mut tx, "conversation.resume", id.as_str())
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(ByHand::Done)
     }
 
     /// The conversations that are locked, as the seed's view shows them: (`id_prospect`, `id_device`, `timestamp`).
@@ -303,6 +319,15 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// What became of something that somebody asked for by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByHand {
+    /// It is done.
+    Done,
+    /// It was so already, and nothing was changed.
+    WasSo,
 }
 
 /// Which conversations a list shows.
@@ -338,11 +363,19 @@ impl Last {
 }
 
 async fn exists(conn: &mut SqliteConnection, id: &ConversationId) -> Result<(), Error> {
-    let found = sqlx::query("SELECT 1 FROM conversation WHERE id = $1")
-        .bind(id.as_str())
-        .fetch_optional(conn)
-        .await?;
+    paused_until(conn, id).await.map(drop)
+}
+
+async fn paused_until(
+    conn: &mut SqliteConnection,
+    id: &ConversationId,
+) -> Result<Option<i64>, Error> {
+    let found: Option<(Option<i64>,)> =
+        sqlx::query_as("SELECT paused_until FROM conversation WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(conn)
+            .await?;
     found
-        .map(drop)
+        .map(|(until,)| until)
         .ok_or_else(|| Error::not_found("conversation", id))
 }

@@ -1,4 +1,5 @@
-//! Dead letters: messages that no turn could answer, and parts that could not be sent or of which nobody knows.
+//! Dead letters: messages that no turn could answer, and parts that could not be sent, that the provider took and did not
+//! deliver, or of which nobody knows.
 
 use serde::Serialize;
 use sqlx::FromRow;
@@ -17,13 +18,24 @@ pub struct DeadLetter {
     pub device: String,
     /// The conversation.
     pub conversation: String,
-    /// `dead`, or `held` for a part of which nobody knows whether it arrived.
+    /// `dead`; `failed` for a part that the provider took, and told later that it did not arrive; or `held` for one of which
+    /// nobody knows whether it arrived.
     pub state: String,
     /// Why.
     pub reason: Option<String>,
     /// When it came in, or was decided.
     pub at: i64,
 }
+
+// The conditions are those of the indexes inbox_dead and outbox_dead, word for word. The `+` keeps SQLite from reading all rows by
+// their age instead, to save the sorting.
+pub(super) const DEAD_LETTERS: &str = "
+SELECT id, tenant, device, conversation, state, reason, +received_at AS at FROM inbox
+WHERE state = 'dead' AND ($1 IS NULL OR tenant = $1)
+UNION ALL
+SELECT id, tenant, device, conversation, CASE state WHEN 'sent' THEN 'failed' ELSE state END, error, +created_at FROM outbox
+WHERE (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed')) AND ($1 IS NULL OR tenant = $1)
+ORDER BY at DESC, id DESC LIMIT $2";
 
 /// Dead letters in both directions, newest first.
 pub type DeadLetters = Vec<DeadLetter>;
@@ -38,18 +50,11 @@ impl Store {
         tenant: Option<&TenantId>,
         limit: u32,
     ) -> Result<DeadLetters, Error> {
-        Ok(sqlx::query_as(
-            "SELECT id, tenant, device, conversation, state, reason, received_at AS at FROM inbox
-             WHERE state = 'dead' AND ($1 IS NULL OR tenant = $1)
-             UNION ALL
-             SELECT id, tenant, device, conversation, state, error, created_at FROM outbox
-             WHERE state IN ('dead', 'held') AND ($1 IS NULL OR tenant = $1)
-             ORDER BY at DESC, id DESC LIMIT $2",
-        )
-        .bind(tenant.map(TenantId::as_str))
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?)
+        Ok(sqlx::query_as(DEAD_LETTERS)
+            .bind(tenant.map(TenantId::as_str))
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?)
     }
 
     /// Takes a dead letter up again: a message waits for a turn, a part is sent once more.
@@ -78,9 +83,11 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         } else {
+            // Promise I8: of a part that has failed, the provider itself says that it did not arrive. What it says from now on
+            // is about the next try.
             let part = sqlx::query(
-                "UPDATE outbox SET state = 'queued', next_at = $2, settled_at = NULL
-                 WHERE id = $1 AND state IN ('dead', 'held')",
+                "UPDATE outbox SET state = 'queued', status = NULL, next_at = $2, settled_at = NULL
+                 WHERE id = $1 AND (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed'))",
             )
             .bind(id)
             .bind(self.now().0)

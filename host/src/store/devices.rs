@@ -28,6 +28,15 @@ pub struct NewDevice {
     pub settings: DeviceSettings,
 }
 
+/// What became of a change of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChange {
+    /// It is made.
+    Made,
+    /// Somebody else was quicker, and nothing was changed: read the device again.
+    Outdated,
+}
+
 #[derive(FromRow)]
 struct DeviceRow {
     id: String,
@@ -107,7 +116,7 @@ impl Store {
         let settings =
             serde_json::to_string(&new.settings).map_err(|e| Error::corrupt("the settings", e))?;
         let sealed = self
-            .sealer
+            .sealer()?
             .seal(&seal_place(&new.id), &new.credentials.to_sealable_json())?;
         let added = sqlx::query(
             "INSERT INTO device (id, tenant, channel, credentials, plugin, plugin_config, settings, created_at)
@@ -132,30 +141,50 @@ impl Store {
         self.device(&new.id).await
     }
 
-    /// Changes which plugin version answers, its configuration, or how conversations are run. Turns under way keep what they
-    /// were claimed with.
+    /// Changes which plugin version answers, its configuration, or how conversations are run, unless somebody else has
+    /// changed any of that since `was` was read: what fits together is decided by whoever has read all of it. Turns under way
+    /// keep what they were claimed with.
     ///
     /// # Errors
     /// If the device or the plugin version does not exist.
-    pub async fn change_device(&self, device: &Device) -> Result<(), Error> {
-        if let Some(plugin) = &device.plugin {
-            self.plugin_version(&device.tenant, plugin).await?;
+    pub async fn change_device(&self, was: &Device, now: &Device) -> Result<DeviceChange, Error> {
+        if let Some(plugin) = &now.plugin {
+            self.plugin_version(&now.tenant, plugin).await?;
         }
-        let settings = serde_json::to_string(&device.settings)
-            .map_err(|e| Error::corrupt("the settings", e))?;
-        let changed =
-            sqlx::query("UPDATE device SET plugin = $3, plugin_config = $4, settings = $5 WHERE id = $1 AND tenant = $2")
-                .bind(device.id.as_str())
-                .bind(device.tenant.as_str())
-                .bind(device.plugin.as_ref().map(Digest::as_str))
-                .bind(&device.plugin_config)
-                .bind(settings)
-                .execute(&self.writers)
-                .await?;
-        if changed.rows_affected() == 0 {
-            return Err(Error::not_found("device", &device.id));
+        let settings =
+            serde_json::to_string(&now.settings).map_err(|e| Error::corrupt("the settings", e))?;
+        let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
+        let present: Option<DeviceRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "{DEVICE_COLUMNS} WHERE id = $1 AND tenant = $2"
+        )))
+        .bind(was.id.as_str())
+        .bind(was.tenant.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let present: Device = present
+            .ok_or_else(|| Error::not_found("device", &was.id))?
+            .try_into()?;
+        let chosen = |d: &Device| {
+            (
+                d.plugin.clone(),
+                d.plugin_config.clone(),
+                d.settings.clone(),
+            )
+        };
+        if chosen(&present) != chosen(was) {
+            return Ok(DeviceChange::Outdated);
         }
-        Ok(())
+        sqlx::query(
+            "UPDATE device SET plugin = $2, plugin_config = $3, settings = $4 WHERE id = $1",
+        )
+        .bind(was.id.as_str())
+        .bind(now.plugin.as_ref().map(Digest::as_str))
+        .bind(&now.plugin_config)
+        .bind(settings)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(DeviceChange::Made)
     }
 
     /// Replaces a device's credentials, for example when a token has expired. Its alert is cleared.
@@ -168,7 +197,7 @@ impl Store {
         credentials: &Credentials,
     ) -> Result<(), Error> {
         let sealed = self
-            .sealer
+            .sealer()?
             .seal(&seal_place(id), &credentials.to_sealable_json())?;
         let changed = sqlx::query(
             "UPDATE device SET credentials = $2, alert = NULL WHERE id = $1 AND channel = $3",
@@ -224,7 +253,7 @@ impl Store {
                 .fetch_optional(&self.readers)
                 .await?;
         let (sealed,) = row.ok_or_else(|| Error::not_found("device", id))?;
-        let plain = self.sealer.open(&seal_place(id), &sealed)?;
+        let plain = self.sealer()?.open(&seal_place(id), &sealed)?;
         // The parser's own words would carry pieces of the secret.
         serde_json::from_slice(&plain)
             .map_err(|_| Error::corrupt("device.credentials", "not what this program seals"))

@@ -43,11 +43,11 @@ impl Store {
                 dead,
             ),
             (
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 AND state = 'sent' LIMIT $2)",
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 AND state = 'sent' AND status IS NOT 'failed' LIMIT $2)",
                 settled,
             ),
             (
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 AND state IN ('dead', 'held') LIMIT $2)",
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 AND (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed')) LIMIT $2)",
                 dead,
             ),
             (

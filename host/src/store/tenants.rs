@@ -70,6 +70,22 @@ impl Store {
         Ok(tenant)
     }
 
+    /// Changes how many of a tenant's messages may wait. It holds from the next webhook on.
+    ///
+    /// # Errors
+    /// If there is no such tenant.
+    pub async fn change_tenant(&self, id: &TenantId, max_pending: u32) -> Result<Tenant, Error> {
+        let changed: Option<TenantRow> =
+            sqlx::query_as("UPDATE tenant SET max_pending = $2 WHERE id = $1 RETURNING *")
+                .bind(id.as_str())
+                .bind(max_pending)
+                .fetch_optional(&self.writers)
+                .await?;
+        changed
+            .map(Tenant::from)
+            .ok_or_else(|| Error::not_found("tenant", id))
+    }
+
     /// All tenants.
     ///
     /// # Errors

@@ -1299,3 +1299,4 @@ async fn many_at_once_are_committed_in_groups_and_each_gets_its_own_answer() {
 }
 
 mod between;
+mod by_hand;

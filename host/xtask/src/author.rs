@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Names the folder to the tests.
-pub(crate) const VARIABLE: &str = "NODEPATH_AUTHOR_PATH";
+pub(crate) const VARIABLE: &str = "XTASK_AUTHOR_PATH";
 
 const RUSTUP_STUB: &str = include_str!("author/rustup-stub.sh");
 

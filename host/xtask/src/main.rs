@@ -26,7 +26,7 @@ cargo xtask test [ARGUMENT…]            set up and run all tests; arguments go
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
-NODEPATH_WASM_TOOLCHAIN=active|debian|rustup says where the compiler for plugins comes from: it is the active toolchain
+XTASK_WASM_TOOLCHAIN=active|debian|rustup says where the compiler for plugins comes from: it is the active toolchain
 with its wasm32-wasip1 target, a private one made of Debian's packages, or the active one after `rustup target add`.
 Without it, the first that works here is taken, and rustup on anything but Debian.";
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Names the interpreter to the tests.
-pub(crate) const VARIABLE: &str = "NODEPATH_ORACLE_PYTHON";
+pub(crate) const VARIABLE: &str = "XTASK_ORACLE_PYTHON";
 
 /// The interpreter of an environment that has what `tests/oracles/requirements.txt` lists.
 pub(crate) fn set_up(layout: &Layout) -> Result<PathBuf> {

@@ -13,7 +13,7 @@ use std::{env, fs};
 pub(crate) const TARGET: &str = "wasm32-wasip1";
 
 /// Forces one of the [`Origin`]s.
-const VARIABLE: &str = "NODEPATH_WASM_TOOLCHAIN";
+const VARIABLE: &str = "XTASK_WASM_TOOLCHAIN";
 
 /// A compiler that has the target, and the cargo to run it with.
 pub(crate) struct WasmToolchain {

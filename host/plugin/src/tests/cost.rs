@@ -67,7 +67,7 @@ async fn cost_beside_loops(bench: &Bench, plugin: &Plugin, looping: &Plugin) {
     }
 }
 
-/// `NODEPATH_COMPONENTS` names more components to measure, separated by colons.
+/// `XTASK_COMPONENTS` names more components to measure, separated by colons.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn what_a_turn_costs() {
@@ -75,7 +75,7 @@ async fn what_a_turn_costs() {
     let echo = bench.plugin("echo").await;
     cost_of(&bench, &echo).await;
     cost_beside_loops(&bench, &echo, &bench.plugin("test-loop").await).await;
-    for path in std::env::var("NODEPATH_COMPONENTS")
+    for path in std::env::var("XTASK_COMPONENTS")
         .unwrap_or_default()
         .split(':')
     {

@@ -58,7 +58,7 @@ async fn what_is_no_component_is_told_what_it_is() {
         "the plugin is refused: it is a WebAssembly module, not a component: build it with `cargo component build`"
     );
     let large = vec![0; limits::COMPONENT_BYTES + 1];
-    assert!(why(&large).await.contains("may have 33554432"));
+    assert!(why(&large).await.contains("more than the 33554432 bytes"));
     let cut = component("echo");
     assert!(why(&cut[..cut.len() / 2]).await.contains("it is damaged"));
 }

@@ -17,7 +17,8 @@ use crate::model::{
 };
 use crate::plugin::Runtime;
 use crate::store::{
-    Accept, Accepted, ConversationDetail, Fate, Host, NewDevice, NewPlugin, Settle, Settled, Work,
+    Accept, Accepted, ByHand, ConversationDetail, Fate, Host, NewDevice, NewPlugin, Settle,
+    Settled, Work,
 };
 use crate::turn::{Seen, Turns};
 
@@ -161,8 +162,8 @@ impl Session {
     pub(super) async fn resume(&mut self) -> anyhow::Result<Vec<Line>> {
         self.pass_time();
         match self.host.resume(&self.conversation).await {
-            Ok(()) => self.until_quiet().await,
-            Err(crate::store::Error::Refused(_) | crate::store::Error::NotFound { .. }) => {
+            Ok(ByHand::Done) => self.until_quiet().await,
+            Ok(ByHand::WasSo) | Err(crate::store::Error::NotFound { .. }) => {
                 Ok(vec![Line::note("the plugin has the conversation")])
             }
             Err(error) => Err(error.into()),

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use clap::Parser as _;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::super::answer::Answer;
 use super::{Compiler, Context, Inputs};
 use crate::cli::Cli;
+use crate::model::delivery::{PartBody, PartKind};
+use crate::model::inbound::{DeliveryStatus, StatusUpdate};
 use crate::model::{
-    Clock, Content, ConversationId, DeviceId, Event, InboundMessage, ProspectId, Timestamp, Trigger,
+    Clock, Content, ConversationId, DeviceId, Event, InboundMessage, OutboxId, ProspectId,
+    Timestamp, Trigger,
 };
-use crate::store::{Accept, Covered, Finish, Host, TurnEnd, TurnRecord, Work};
+use crate::store::{Accept, Commit, Covered, Finish, Host, TurnEnd, TurnRecord, Work};
 
 /// 2025-10-14 09:15:30Z
 pub(in crate::cli) const NOW: Timestamp = Timestamp(1_760_433_330_000);
@@ -63,17 +67,61 @@ impl TestContext {
         crate::cli::dispatch(cli.command, &self.context, cli.json).await
     }
 
+    /// A host on this database, which nobody runs.
+    async fn host(&self) -> (Host, UnboundedReceiver<Work>) {
+        let config = self.context.loaded().unwrap().config;
+        let (path, sealer) = (config.database_path(), config.sealer().unwrap());
+        Host::open(&path, self.context.clock.clone(), sealer)
+            .await
+            .unwrap()
+    }
+
+    /// A message comes in for the device `gen` and is answered; the provider takes the answer, and tells then that it could
+    /// not be delivered.
+    pub(in crate::cli) async fn has_failed(&self, text: &str) {
+        let part = OutboxId::generate();
+        let kind = PartKind::Text {
+            text: text.to_owned(),
+        };
+        let body = PartBody {
+            kind,
+            reply_to: None,
+            delay_ms: 0,
+            ext: vec![],
+        };
+        let reply = Commit {
+            parts: vec![(part.clone(), body)],
+            ..Commit::default()
+        };
+        self.receives(text, || TurnEnd::Commit(reply)).await;
+        let (host, _work) = self.host().await;
+        let status = StatusUpdate {
+            provider_id: "wamid.1".to_owned(),
+            callback: Some(part.to_string()),
+            status: DeliveryStatus::Sent,
+            at: NOW,
+            detail: None,
+        };
+        let failed = StatusUpdate {
+            status: DeliveryStatus::Failed,
+            detail: Some("131026: not deliverable".to_owned()),
+            ..status.clone()
+        };
+        for update in [status, failed] {
+            let device = DeviceId::parse("gen").unwrap();
+            let events = vec![Event::Status(update)];
+            host.accept(Accept { device, events }).await.unwrap();
+        }
+        host.close().await;
+    }
+
     /// A message comes in for the device `gen`, and its turn ends so, if it gets one.
     pub(in crate::cli) async fn receives(
         &self,
         text: &str,
         end: impl FnOnce() -> TurnEnd,
     ) -> ConversationId {
-        let config = self.context.loaded().unwrap().config;
-        let (path, sealer) = (config.database_path(), config.sealer().unwrap());
-        let (host, mut work) = Host::open(&path, self.context.clock.clone(), sealer)
-            .await
-            .unwrap();
+        let (host, mut work) = self.host().await;
         let prospect = ProspectId::parse(PROSPECT).unwrap();
         let device = DeviceId::parse("gen").unwrap();
         let conversation = ConversationId::of(&device, &prospect);

@@ -2,7 +2,6 @@
 //! line, every user of the machine can read.
 
 use std::fmt;
-use std::io::Read as _;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -12,7 +11,10 @@ use rand::Rng as _;
 use serde_json::{Map, Value, json};
 
 use super::super::answer::Usage;
+use super::super::files::read_text;
+use crate::channel;
 use crate::model::{ChannelKind, Credentials, Secret};
+use crate::store;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct CredentialArgs {
@@ -90,7 +92,7 @@ impl Source {
     fn read(&self) -> Result<String, Usage> {
         let text = match self {
             Self::Env(name) => std::env::var(name).map_err(|error| error.to_string()),
-            Self::File(path) => std::fs::read_to_string(path).map_err(|error| error.to_string()),
+            Self::File(path) => read_text(path).map_err(|error| error.to_string()),
             Self::Inline => Err(
                 "every user of this machine can see it there; write env:NAME or @FILE".to_owned(),
             ),
@@ -105,7 +107,11 @@ impl Source {
 
 impl CredentialArgs {
     pub(super) fn is_empty(&self) -> bool {
-        self.credentials.is_none() && self.texts().is_empty() && self.sources().is_empty()
+        let no_keys = self.inbound.is_empty() && self.outbound.is_empty();
+        no_keys
+            && self.credentials.is_none()
+            && self.texts().is_empty()
+            && self.sources().is_empty()
     }
 
     /// Credentials of a new device, and the secrets among them that were made.
@@ -127,6 +133,19 @@ impl CredentialArgs {
         fields.extend(self.fields()?);
         let made = make_missing(present.channel(), &mut fields);
         Ok((credentials(present.channel(), fields)?, made))
+    }
+
+    /// Credentials of a device whose old ones can't be opened, for the reason `why`.
+    pub(super) fn in_place_of_lost(
+        &self,
+        channel: ChannelKind,
+        why: &store::Error,
+    ) -> Result<Credentials, Usage> {
+        credentials(channel, self.fields()?).map_err(|Usage(problems)| {
+            Usage(format!(
+                "those that were there can't be opened, so all must be given; {problems}\n  because: {why}"
+            ))
+        })
     }
 
     /// What is given, the options winning over the file.
@@ -179,13 +198,8 @@ impl CredentialArgs {
 }
 
 fn read_object(path: &str) -> Result<Map<String, Value>, Usage> {
-    let mut text = String::new();
-    let read = if path == "-" {
-        std::io::stdin().read_to_string(&mut text).map(drop)
-    } else {
-        std::fs::read_to_string(path).map(|all| text = all)
-    };
-    read.map_err(|error| Usage(format!("can't read credentials from {path}: {error}")))?;
+    let text = read_text(path)
+        .map_err(|error| Usage(format!("can't read credentials from {path}: {error}")))?;
     // The parser's own words could carry pieces of a secret.
     serde_json::from_str(&text).map_err(|_| {
         Usage(format!(
@@ -247,8 +261,8 @@ fn credentials(channel: ChannelKind, mut fields: Map<String, Value>) -> Result<C
                 field.name.replace('_', "-")
             )),
             None => {}
-            Some(value) if (field.fits)(value) => {}
-            Some(_) => problems.push(format!("{} must be {}", field.name, field.rule)),
+            Some(value) if field.shape.fits(value) => {}
+            Some(_) => problems.push(format!("{} must be {}", field.name, field.shape.words())),
         }
     }
     for name in fields
@@ -259,10 +273,15 @@ fn credentials(channel: ChannelKind, mut fields: Map<String, Value>) -> Result<C
     }
     if problems.is_empty() {
         fields.insert("channel".to_owned(), json!(channel.as_str()));
-        if let Ok(credentials) = serde_json::from_value(Value::Object(fields)) {
-            return Ok(credentials);
+        match serde_json::from_value(Value::Object(fields)) {
+            Ok(credentials) => match channel::check_credentials(&credentials) {
+                Ok(()) => return Ok(credentials),
+                Err(bad) => {
+                    problems.extend(bad.iter().map(|bad| format!("{} {}", bad.field, bad.rule)));
+                }
+            },
+            Err(_) => problems.push("they are not those of this channel".to_owned()),
         }
-        problems.push("they are not those of this channel".to_owned());
     }
     Err(Usage(format!(
         "credentials: {}",
@@ -270,94 +289,62 @@ fn credentials(channel: ChannelKind, mut fields: Map<String, Value>) -> Result<C
     )))
 }
 
-/// What a channel needs.
+/// What a channel needs. Whether it can work is the channel's own to say.
 struct Field {
     name: &'static str,
     required: bool,
-    fits: fn(&Value) -> bool,
-    rule: &'static str,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    Texts,
+}
+
+impl Shape {
+    fn fits(self, value: &Value) -> bool {
+        match self {
+            Self::Text => value.is_string(),
+            Self::Texts => value
+                .as_array()
+                .is_some_and(|all| all.iter().all(Value::is_string)),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Texts => "an array of texts",
+        }
+    }
+}
+
+const fn required(name: &'static str, shape: Shape) -> Field {
+    Field {
+        name,
+        required: true,
+        shape,
+    }
 }
 
 const WHATSAPP: [Field; 5] = [
-    Field {
-        name: "app_secret",
-        required: true,
-        fits: is_text,
-        rule: "a text",
-    },
-    Field {
-        name: "access_token",
-        required: true,
-        fits: is_text,
-        rule: "a text",
-    },
-    Field {
-        name: "verify_token",
-        required: true,
-        fits: is_text,
-        rule: "a text",
-    },
-    Field {
-        name: "phone_number_id",
-        required: true,
-        fits: |v| {
-            v.as_str()
-                .is_some_and(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()))
-        },
-        rule: "digits: the id of the number at Meta, which is not the number itself",
-    },
+    required("app_secret", Shape::Text),
+    required("access_token", Shape::Text),
+    required("verify_token", Shape::Text),
+    required("phone_number_id", Shape::Text),
     Field {
         name: "api_base",
         required: false,
-        fits: is_url,
-        rule: "an address that begins with https:// or http://",
+        shape: Shape::Text,
     },
 ];
 
 const GENERIC: [Field; 3] = [
-    Field {
-        name: "url",
-        required: true,
-        fits: is_url,
-        rule: "an address that begins with https:// or http://",
-    },
-    Field {
-        name: "inbound",
-        required: true,
-        fits: are_secrets,
-        rule: WHSEC,
-    },
-    Field {
-        name: "outbound",
-        required: true,
-        fits: are_secrets,
-        rule: WHSEC,
-    },
+    required("url", Shape::Text),
+    required("inbound", Shape::Texts),
+    required("outbound", Shape::Texts),
 ];
-
-const WHSEC: &str = "one or more of whsec_ and 24 to 64 bytes in Base64";
-
-fn is_text(v: &Value) -> bool {
-    v.as_str().is_some_and(|text| !text.trim().is_empty())
-}
-
-fn is_url(v: &Value) -> bool {
-    let uri = v.as_str().and_then(|text| text.parse::<http::Uri>().ok());
-    uri.is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("https" | "http")) && uri.host().is_some()
-    })
-}
-
-fn are_secrets(v: &Value) -> bool {
-    let is_secret = |v: &Value| {
-        let bytes = v
-            .as_str()
-            .and_then(|text| BASE64.decode(text.strip_prefix("whsec_")?).ok());
-        bytes.is_some_and(|bytes| (24..=64).contains(&bytes.len()))
-    };
-    v.as_array()
-        .is_some_and(|all| !all.is_empty() && all.iter().all(is_secret))
-}
 
 #[cfg(test)]
 mod tests {
@@ -396,16 +383,26 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_told_and_no_value() {
         let fields = json!({
-            "app_secret": "", "phone_number_id": "+49 hunter2", "api_base": "ftp://hunter2", "url": "hunter2"
+            "app_secret": 7, "phone_number_id": "1", "api_base": ["hunter2"], "url": "hunter2"
         });
         let error = made_from(ChannelKind::Whatsapp, fields).unwrap_err();
         assert!(!error.contains("hunter2"));
         insta::assert_snapshot!(error, @r"
         credentials: app_secret must be a text
           and: access_token is missing; give --access-token
-          and: phone_number_id must be digits: the id of the number at Meta, which is not the number itself
-          and: api_base must be an address that begins with https:// or http://
+          and: api_base must be a text
           and: a whatsapp device has no url
+        ");
+        let fields = json!({
+            "app_secret": "", "access_token": "hunter2\n", "phone_number_id": "+49 hunter2", "api_base": "ftp://hunter2"
+        });
+        let error = made_from(ChannelKind::Whatsapp, fields).unwrap_err();
+        assert!(!error.contains("hunter2"));
+        insta::assert_snapshot!(error, @r"
+        credentials: app_secret must be one or more visible ASCII characters without spaces
+          and: access_token must be one or more visible ASCII characters without spaces
+          and: phone_number_id must be the number's id at Meta: digits only, and not the telephone number itself
+          and: api_base must be an absolute http or https URL
         ");
     }
 

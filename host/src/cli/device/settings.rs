@@ -228,7 +228,7 @@ mod tests {
           and: debounce: "4" is not a length of time: write one like 250ms, 30s, 5m, 2h or 30d
           and: fallback: "sorry" is none; write silence, handover, or text:WORDS
           and: max_restarts: "few" is not a whole number
-          and: max_attempts must be at least 1, or no turn would ever run
+          and: max_attempts must be from 1 to 100: without one no turn would ever run, and after many the conversation has waited for hours
         "#);
         insta::assert_snapshot!(set(&["debounce"]).unwrap_err(), @"--set debounce: write KEY=VALUE, for example max_restarts=1");
     }

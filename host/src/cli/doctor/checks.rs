@@ -21,6 +21,9 @@ const LONG_LOCKED: Duration = Duration::from_secs(10 * 60);
 /// As many conversations, the last active ones, and as many dead letters as are looked at.
 const LOOKED_AT: u32 = 10_000;
 
+/// How long the database's file is read to find damage. A disk reads some gigabytes in that time.
+const WHOLE: Duration = Duration::from_secs(10);
+
 /// How long a host may take to say that it is ready.
 const READY: Duration = Duration::from_secs(2);
 
@@ -35,18 +38,16 @@ pub(super) async fn all(context: &Context) -> Vec<Check> {
     )];
     let (data_dir, mine) = here::data_dir(&config);
     checks.push(data_dir);
+    checks.extend(here::free_space(&config));
     checks.push(here::log_file(&config));
     let running = running(&config, &mut checks).await;
     checks.push(engine(context, &config));
     let mut last_written = None;
     if mine && config.database_path().exists() {
         checks.extend(here::seal_key_file(&config));
-        match context.store().await {
+        match context.sealing_store().await {
             Ok(store) => {
-                checks.push(Check::ok(
-                    "database",
-                    config.database_path().display().to_string(),
-                ));
+                checks.push(database(&store, &config).await);
                 let conversations = stored(context, &store, running, &mut checks).await;
                 last_written = conversations.iter().filter_map(|c| c.last_inbound_at).max();
             }
@@ -129,6 +130,28 @@ fn engine(context: &Context, config: &Config) -> Check {
             format!("room for {} plugins at once", config.max_instances),
         ),
         Err(error) => Check::error("sandbox", error),
+    }
+}
+
+/// Whether the database's file is whole, as far as there is time to read it.
+async fn database(store: &Store, config: &Config) -> Check {
+    let (name, path) = ("database", config.database_path());
+    let path = path.display();
+    match timeout(WHOLE, store.damage()).await {
+        Ok(Ok(damage)) if damage.is_empty() => Check::ok(name, path.to_string()),
+        Ok(Ok(damage)) => Check::fail(
+            name,
+            format!("{path} is damaged:\n{}", damage.join("\n")),
+            "stop the host, keep a copy of the file, and put a backup back",
+        ),
+        Ok(Err(error)) => Check::error(name, error),
+        Err(_) => Check::ok(
+            name,
+            format!(
+                "{path} answers; it is too large to be read through in {} s",
+                WHOLE.as_secs()
+            ),
+        ),
     }
 }
 
@@ -242,13 +265,15 @@ async fn dead(store: &Store) -> Check {
         Ok(letters) => letters,
         Err(error) => return Check::error("dead letters", error),
     };
-    let held = letters.iter().filter(|l| l.state == "held").count();
     if letters.is_empty() {
         return Check::ok("dead letters", "none");
     }
+    let of = |state: &str| letters.iter().filter(|l| l.state == state).count();
     let detail = format!(
-        "{} dead, {held} held of which nobody knows whether they arrived",
-        letters.len() - held
+        "{} dead, {} that the provider could not deliver, {} held of which nobody knows whether they arrived",
+        of("dead"),
+        of("failed"),
+        of("held")
     );
     Check::warn(
         "dead letters",

@@ -4,12 +4,18 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::table::size;
 use super::Check;
 use crate::config::Config;
 use crate::model::Timestamp;
 
 /// 2025-01-01. A clock before that was never set.
 const LONG_AGO: Timestamp = Timestamp(1_735_689_600_000);
+
+/// Below this much free space somebody should look, and below the other a busy host stops within minutes: its write-ahead log
+/// alone grows by some megabytes between two checkpoints.
+const LITTLE: u64 = 1 << 30;
+const TOO_LITTLE: u64 = 64 << 20;
 
 /// Permissions of the group and of everybody else.
 const OTHERS: u32 = 0o077;
@@ -45,6 +51,26 @@ pub(super) fn data_dir(config: &Config) -> (Check, bool) {
         Check::ok(name, shown.to_string())
     };
     (check, true)
+}
+
+/// Room on the disk of the database. Where it can't be asked for, nothing is said.
+pub(super) fn free_space(config: &Config) -> Option<Check> {
+    let dir = nearest_dir(&config.database_path());
+    let found = rustix::fs::statvfs(&dir).ok()?;
+    Some(room(&dir, found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
+fn room(dir: &Path, free: u64) -> Check {
+    let name = "disk";
+    let detail = format!("{} free at {}", size(free), dir.display());
+    let advice = "make room: without any, no webhook can be accepted";
+    if free < TOO_LITTLE {
+        Check::fail(name, detail, advice)
+    } else if free < LITTLE {
+        Check::warn(name, detail, advice)
+    } else {
+        Check::ok(name, detail)
+    }
 }
 
 /// The file with the sealing key, as far as others may read it.
@@ -157,6 +183,15 @@ mod tests {
         assert_eq!(clock(now, None).status, Health::Ok);
         assert_eq!(clock(Timestamp(0), None).status, Health::Fail);
         assert_eq!(clock(now, Some(Timestamp(now.0 + 1))).status, Health::Warn);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_told_before_it_is() {
+        let status = |free| room(Path::new("/"), free).status;
+        assert_eq!(status(2 << 30), Health::Ok);
+        assert_eq!(status(500 << 20), Health::Warn);
+        assert_eq!(status(0), Health::Fail);
+        assert!(free_space(&Config::default()).is_some());
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::answer::{Answer, chain};
 use super::super::context::Context;
+use super::super::files::read_component;
 use super::super::table::{facts, plain, size};
 use crate::plugin::{Capability, Checked, Error, Manifest};
 
@@ -25,16 +25,6 @@ pub(super) async fn run(context: &Context, file: &Path) -> anyhow::Result<Answer
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// A component's bytes from a file.
-pub(in super::super) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| {
-        format!(
-            "can't read {}; `cargo component build --release` writes target/wasm32-wasip1/release/NAME.wasm",
-            file.display()
-        )
-    })
 }
 
 #[derive(Serialize)]

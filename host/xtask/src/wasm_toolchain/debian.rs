@@ -28,7 +28,7 @@ const COMPLETE: &str = ".complete";
 const ADVICE: &str = "could not make the compiler for plugins from Debian's packages\n\
     Run this again to start over. It needs apt-get, dpkg, tar, a C compiler, 1 GB of disk, the Debian mirror that apt uses \
     and the crates registry.\n\
-    To take the target from rustup instead, set NODEPATH_WASM_TOOLCHAIN=rustup.";
+    To take the target from rustup instead, set XTASK_WASM_TOOLCHAIN=rustup.";
 
 /// Finds its libraries beside it wherever it is, and itself as the sysroot.
 const RUSTC_WRAPPER: &str = r#"#!/bin/sh

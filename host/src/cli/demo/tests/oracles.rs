@@ -18,9 +18,9 @@ use crate::model::{Clock, Content, Credentials, Event, InboundMessage, ProspectI
 
 /// Runs a script of `tests/oracles` with `input` as its standard input, and reads the JSON that it prints.
 async fn oracle(script: &str, input: &Value) -> Value {
-    let python = std::env::var_os("NODEPATH_ORACLE_PYTHON").unwrap_or_else(|| {
+    let python = std::env::var_os("XTASK_ORACLE_PYTHON").unwrap_or_else(|| {
         panic!(
-            "NODEPATH_ORACLE_PYTHON is not set. It names the Python of a virtual environment in which \
+            "XTASK_ORACLE_PYTHON is not set. It names the Python of a virtual environment in which \
              tests/oracles/requirements.txt is installed: `cargo xtask test` makes one and sets it, or do it by hand with \
              `python3 -m venv DIR && DIR/bin/pip install -r tests/oracles/requirements.txt` and set it to DIR/bin/python"
         )
