@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use super::rows::json_rows;
-use super::{Error, Store};
+use super::{Error, Store, outbox};
 use crate::model::{
     ChannelKind, Credentials, Device, DeviceId, DeviceSettings, Digest, TenantId, Timestamp,
 };
@@ -199,18 +199,21 @@ impl Store {
         let sealed = self
             .sealer()?
             .seal(&seal_place(id), &credentials.to_sealable_json())?;
+        let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
         let changed = sqlx::query(
             "UPDATE device SET credentials = $2, alert = NULL WHERE id = $1 AND channel = $3",
         )
         .bind(id.as_str())
         .bind(sealed)
         .bind(credentials.channel().as_str())
-        .execute(&self.writers)
+        .execute(&mut *tx)
         .await?;
         if changed.rows_affected() == 0 {
             return Err(Error::not_found("device of this channel", id));
         }
-        Ok(())
+        // What was refused for the old ones need not wait for its next try.
+        outbox::hurry(&mut tx, id.as_str(), self.now().0).await?;
+        Ok(tx.commit().await?)
     }
 
     /// A device.

@@ -535,3 +535,32 @@ async fn a_try_that_was_never_made_does_not_count_as_one() {
         part.attempt
     );
 }
+
+/// The generic channel's schedule spans hours; a receiver that is back is not left waiting for it.
+#[tokio::test]
+async fn what_waits_for_its_next_try_is_due_when_the_device_can_send_again() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    let at = START.plus(Duration::from_secs(3_600));
+    for prospect in ["p1", "p2"] {
+        let id = format!("m-{prospect}");
+        f.accept(vec![Event::Message(message(&id, prospect, "hi"))])
+            .await;
+        let claim = f.run();
+        f.reply(claim, &["a"]).await;
+        let part = f.send();
+        let why = "503".to_owned();
+        f.settle(&part, Settled::RetryAt { at, why }).await;
+    }
+    // Whoever corrects the credentials hurries both, and the first that arrives hurries whatever else there is.
+    f.host
+        .change_credentials(&f.device, &credentials())
+        .await
+        .unwrap();
+    f.host.run_due().await.unwrap();
+    let (first, second) = (f.send(), f.send());
+    let why = "503".to_owned();
+    f.settle(&second, Settled::RetryAt { at, why }).await;
+    f.sent(&first).await;
+    f.host.run_due().await.unwrap();
+    assert_eq!(f.send().id, second.id);
+}
