@@ -31,7 +31,7 @@ pub(crate) use self::trouble::Trouble;
 pub(crate) const PROSPECT: &str = "6281234567890";
 
 /// How long a test waits for something that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running host.
 pub(crate) struct TestHost {

@@ -54,7 +54,7 @@ impl Store {
                      AND (received_at, id) < ($2, $3)
                  UNION ALL
                  SELECT id, created_at, 'plugin', body FROM outbox
-                 WHERE conversation = $1 AND state IN ('sent', 'sending', 'unknown', 'held')
+                 WHERE conversation = $1 AND state IN ('sent', 'sending', 'unknown', 'held') AND status IS NOT 'failed'
                      AND (created_at, id) < ($2, $3))
              ORDER BY at DESC, id DESC LIMIT $4",
         )

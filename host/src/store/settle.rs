@@ -122,6 +122,9 @@ impl Group {
         let Some(part) = self.parts.get_mut(&id) else {
             return Fate::Noted;
         };
+        if tells_of_an_earlier_try(part, update) {
+            return Fate::Noted;
+        }
         let word = status_word(update.status);
         if rank(Some(word)) > rank(part.status.as_deref()) {
             part.status = Some(word.to_owned());
@@ -162,6 +165,14 @@ impl Group {
             .or_else(|| self.parts.values().filter(of_device).find(by_provider_id));
         found.map(|p| p.id.clone())
     }
+}
+
+/// A part that an operator sends again keeps the provider's id of the try before, and a status of that one may be delivered again.
+/// A status of the try under way names another id, or has been noted together with its id.
+fn tells_of_an_earlier_try(part: &PartRow, update: &StatusUpdate) -> bool {
+    part.is_open()
+        && part.status.is_none()
+        && part.provider_message_id.as_deref() == Some(&update.provider_id)
 }
 
 fn status_word(status: DeliveryStatus) -> &'static str {

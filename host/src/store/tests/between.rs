@@ -564,3 +564,23 @@ async fn what_waits_for_its_next_try_is_due_when_the_device_can_send_again() {
     f.host.run_due().await.unwrap();
     assert_eq!(f.send().id, second.id);
 }
+
+#[tokio::test]
+async fn an_old_status_does_not_pass_for_the_try_that_an_operator_has_asked_for() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    let old = f.first_reply().await;
+    f.accept(vec![status_of(&old, DeliveryStatus::Failed)])
+        .await;
+    f.host.replay(old.id.as_str()).await.unwrap();
+    // Delivered again, before the new try and while it is under way.
+    f.accept(vec![status_of(&old, DeliveryStatus::Sent)]).await;
+    f.host.run_due().await.unwrap();
+    let again = f.send();
+    assert_eq!(again.id, old.id);
+    f.accept(vec![status_of(&old, DeliveryStatus::Failed)])
+        .await;
+    let until = f.clock.now().plus(Duration::from_secs(30));
+    let why = "timeout".to_owned();
+    f.settle(&again, Settled::Unknown { until, why }).await;
+    assert_eq!(f.detail().await.outbox[0].state, "unknown");
+}
