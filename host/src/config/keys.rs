@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::{Config, format_duration, format_size, parse_duration, parse_size};
+use super::{Config, SMALLEST_MEMORY, format_duration, format_size, parse_duration, parse_size};
 use crate::model::Secret;
 use crate::model::secret::Sealer;
 use crate::telemetry::{Format, check_filter};
@@ -112,8 +112,8 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "max_memory",
-        help: "Memory of all plugins at work together; a tenant may have half. A turn waits until the budget of its device is free.",
-        set: |c, v| put(&mut c.max_memory_bytes, size(v, 64 << 20)),
+        help: "Memory of all plugins at work together: half of the machine's. A tenant may have half of it; a turn waits for its device's budget.",
+        set: |c, v| put(&mut c.max_memory_bytes, size(v, SMALLEST_MEMORY)),
         show: |c| shown(format_size(c.max_memory_bytes)),
     },
     Key {

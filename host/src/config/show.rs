@@ -96,7 +96,11 @@ mod tests {
     #[test]
     fn every_value_is_shown_with_its_origin_and_no_secret_is() {
         let key = crate::model::secret::Sealer::generate_base64();
-        let loaded = loaded(&[("NODEPATH_SEAL_KEY", &key), ("NODEPATH_WORKERS", "2")]);
+        let loaded = loaded(&[
+            ("NODEPATH_MAX_MEMORY", "2GiB"),
+            ("NODEPATH_SEAL_KEY", &key),
+            ("NODEPATH_WORKERS", "2"),
+        ]);
         let toml = loaded.to_toml();
         assert!(!toml.contains(&key) && !loaded.to_json().to_string().contains(&key));
         insta::assert_snapshot!(toml, @r#"
@@ -124,8 +128,8 @@ mod tests {
         # Plugins at work at once; a tenant may have half, the rest wait. One that waits for the store holds no thread.
         max_instances = 256  # default
 
-        # Memory of all plugins at work together; a tenant may have half. A turn waits until the budget of its device is free.
-        max_memory = "2GiB"  # default
+        # Memory of all plugins at work together: half of the machine's. A tenant may have half of it; a turn waits for its device's budget.
+        max_memory = "2GiB"  # NODEPATH_MAX_MEMORY
 
         # How often the store is asked for what is due: how late a timer or a change by the command line may be noticed.
         due_poll = "250ms"  # default
