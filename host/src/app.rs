@@ -62,7 +62,7 @@ impl App {
             tracing::warn!(
                 turns = recovered.turns,
                 unknown_parts = recovered.unknown_parts,
-                "app: the last host ended in the middle; its turns run again, and parts that it was sending are in doubt"
+                "🔒 SESSION LOCK: Session locks of the last host, which ended in the middle, are free; its turns run again, and parts that it was sending are in doubt"
             );
         }
         let mut settings = Settings::new(config.cache_dir(), cache_key, compiler);

@@ -179,7 +179,9 @@ impl Inner {
         fail::fail_point!("turn.ended", |_| std::process::abort());
         match self.host.finish(finish).await {
             Ok(Finished::Fenced) => {
-                tracing::warn!("turn: its lock was taken away, so it changed nothing")
+                tracing::warn!(
+                    "🔒 SESSION LOCK: Session lock was taken away from this turn, which changes nothing"
+                )
             }
             Ok(finished) => tracing::debug!(?finished, outcome, "turn: ended"),
             Err(error) => {
@@ -395,6 +397,9 @@ fn tell_failure(claim: &Claim, failure: &TurnFailure) {
     let TurnFailure { kind, detail, .. } = failure;
     let (device, attempt) = (&claim.device.id, claim.attempt);
     match kind.blame() {
+        _ if *kind == FailureKind::Handover => {
+            tracing::info!(%device, attempt, detail, "turn: the plugin hands the conversation over to a human")
+        }
         Blame::Guest => {
             tracing::warn!(%device, attempt, %kind, detail, blame = "guest", "turn: the plugin failed")
         }

@@ -112,7 +112,7 @@ async fn ended_twice_in_a_row_at_what_time_brings() {
     ends_at(&site, "turn.ended").await;
     // The next start looks for what is due, and ends there: before its commit, and after it.
     site.serve_or_abort("due.written=return").await;
-    site.serve_or_abort("due.committed=1*off->return").await;
+    site.serve_or_abort("due.committed=return").await;
     starts_again(&site).await;
     assert_eq!(texts(&site.provider.taken()), ["You said: hello"]);
     goes_on(&site).await;

@@ -29,7 +29,9 @@ async fn a_turn_that_was_killed_runs_again_and_is_answered_once() {
     ])
     .await;
     let host = site.serve().await;
-    let line = host.says("the last host ended in the middle").await;
+    let line = host
+        .says("of the last host, which ended in the middle")
+        .await;
     assert_eq!(
         (&line["fields"]["turns"], &line["fields"]["unknown_parts"]),
         (&1.into(), &0.into())

@@ -103,7 +103,7 @@ impl<'a> Process<'a> {
         let lines = self.log.lines.borrow();
         let line = lines
             .iter()
-            .find(|line| line.contains("the last host ended in the middle"));
+            .find(|line| line.contains("of the last host, which ended in the middle"));
         let line: Value = line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
         let count = |name: &str| line["fields"][name].as_u64().unwrap_or(0);
         (

@@ -59,7 +59,7 @@ pub(super) const KEYS: &[Key] = &[
     },
     Key {
         name: "admin_listen",
-        help: "Where /healthz, /readyz and /metrics are, never beside the webhooks; \"\" for nowhere. They tell of every tenant.",
+        help: "Where /readyz and /metrics are (and /healthz, which the webhooks' address has too); \"\" for nowhere. They tell of every tenant.",
         set: |c, v| put(&mut c.admin_listen, unless_empty(v, address)),
         show: |c| shown(c.admin_listen.map_or_else(String::new, |a| a.to_string())),
     },

@@ -21,6 +21,9 @@ pub struct Inputs {
     pub env: Vec<(String, String)>,
 }
 
+/// What Kubernetes tells every container of a Service that is called `nodepath`; none of it is meant for us.
+const KUBERNETES: [&str; 2] = ["NODEPATH_SERVICE_", "NODEPATH_PORT"];
+
 impl Inputs {
     /// Takes the process's environment, and the file that the command line names.
     #[must_use]
@@ -143,7 +146,9 @@ impl Load {
 
     fn environment(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
-            if !name.starts_with("NODEPATH_") || name == FILE_VARIABLE {
+            let is_ours =
+                name.starts_with("NODEPATH_") && !KUBERNETES.iter().any(|p| name.starts_with(p));
+            if !is_ours || name == FILE_VARIABLE {
                 continue;
             }
             let origin = Origin::Env(name.clone());
@@ -285,6 +290,12 @@ mod tests {
     #[test]
     fn no_name_is_taken_without_being_a_key() {
         assert!(load("", &[("NODEPATH_CONFIG", "elsewhere.toml")]).is_ok());
+        // Kubernetes, of a Service that is called `nodepath`.
+        let service = [
+            ("NODEPATH_SERVICE_HOST", "10.0.0.1"),
+            ("NODEPATH_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ];
+        assert!(load("", &service).is_ok());
         for name in ["NODEPATH_ORACLE_PYTHON", "NODEPATH_COMPONENTS"] {
             assert!(load("", &[(name, "x")]).is_err(), "{name}");
         }

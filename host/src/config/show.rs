@@ -113,7 +113,7 @@ mod tests {
         # Where webhooks come in. Loopback, because TLS ends in a proxy on this machine.
         listen = "127.0.0.1:8080"  # default
 
-        # Where /healthz, /readyz and /metrics are, never beside the webhooks; "" for nowhere. They tell of every tenant.
+        # Where /readyz and /metrics are (and /healthz, which the webhooks' address has too); "" for nowhere. They tell of every tenant.
         admin_listen = "127.0.0.1:8081"  # default
 
         # The key that seals secrets at rest: 32 bytes in Base64, from `openssl rand -base64 32`. It wins over seal_key_file.

@@ -71,6 +71,18 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         if let Some((conversation,)) = message {
+            // Here it would only go to the human, and out of the operator's sight.
+            let paused =
+                sqlx::query("SELECT 1 FROM conversation WHERE id = $1 AND paused_until > $2")
+                    .bind(&conversation)
+                    .bind(self.now().0)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            if paused.is_some() {
+                return Err(Error::Refused(format!(
+                    "a human has the conversation of {id}; hand it back with `nodepath conversation resume {conversation}` first"
+                )));
+            }
             // It counts as a new message: a running turn that may restart takes it in.
             sqlx::query(
                 "UPDATE conversation SET version = version + 1, first_pending_at = COALESCE(first_pending_at, $2),

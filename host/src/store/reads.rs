@@ -28,7 +28,7 @@ struct PastRow {
 }
 
 impl Store {
-    /// A page of a conversation's past, newest first. `cursor` is the `next` of the page after it in time; none stands for
+    /// A page of a conversation's past before `before`, newest first. `cursor` is the `next` of the page after it in time; none stands for
     /// the newest. Answers nothing for a cursor that is none.
     ///
     /// # Errors
@@ -36,11 +36,12 @@ impl Store {
     pub async fn history(
         &self,
         conversation: &ConversationId,
+        before: Timestamp,
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<Option<HistoryPage>, Error> {
         let (at, id) = match cursor.map(parse_cursor) {
-            None => (i64::MAX, String::new()),
+            None => (before.0, String::new()),
             Some(Some(place)) => place,
             Some(None) => return Ok(None),
         };

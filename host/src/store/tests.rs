@@ -1117,7 +1117,12 @@ async fn history_is_read_backwards_page_by_page() {
     loop {
         let page = f
             .host
-            .history(&conversation, 4, cursor.as_deref())
+            .history(
+                &conversation,
+                f.clock.now().plus(Duration::from_secs(1)),
+                4,
+                cursor.as_deref(),
+            )
             .await
             .unwrap()
             .unwrap();
@@ -1141,7 +1146,7 @@ async fn history_is_read_backwards_page_by_page() {
     assert_eq!(seen, expected);
     assert_eq!(
         f.host
-            .history(&conversation, 4, Some("nonsense"))
+            .history(&conversation, f.clock.now(), 4, Some("nonsense"))
             .await
             .unwrap(),
         None

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use crate::model::effect::Scope;
 use crate::model::turn::HistoryPage;
-use crate::model::{Claim, ConversationId, ProspectId, TenantId};
+use crate::model::{Claim, ConversationId, ProspectId, TenantId, Timestamp};
 use crate::plugin::{ReadError, Reads, StoredValue};
 use crate::store::{Error, Host};
 
@@ -18,6 +18,8 @@ pub(super) struct StoreReads {
     tenant: TenantId,
     conversation: ConversationId,
     prospect: ProspectId,
+    /// The past ends here: what comes while the turn runs is the next one's.
+    began_at: Timestamp,
 }
 
 impl StoreReads {
@@ -27,6 +29,7 @@ impl StoreReads {
             tenant: claim.device.tenant.clone(),
             conversation: claim.lock.conversation.clone(),
             prospect: claim.prospect.clone(),
+            began_at: claim.claimed_at,
         }
     }
 }
@@ -81,7 +84,10 @@ impl Reads for StoreReads {
         cursor: Option<&'a str>,
     ) -> BoxFuture<'a, Result<HistoryPage, ReadError>> {
         async move {
-            let page = self.host.history(&self.conversation, limit, cursor).await;
+            let page = self
+                .host
+                .history(&self.conversation, self.began_at, limit, cursor)
+                .await;
             page.map_err(unavailable)?.ok_or(ReadError::BadCursor)
         }
         .boxed()

@@ -77,7 +77,7 @@ pub(super) fn run(name: &str, dir: Option<PathBuf>) -> anyhow::Result<Answer> {
     }
     let wasm = format!("target/wasm32-wasip1/release/{file_name}.wasm");
     let text = format!(
-        "Wrote a new plugin to {0}. Next:\n\n    cd {0}\n    cargo component build --release\n    nodepath plugin check {wasm}\n    nodepath chat {wasm}\n    nodepath plugin add {wasm} --tenant NAME --device ID\n\nThe README.md in it says what has to be installed once.\n",
+        "Wrote a new plugin to {0}. Next:\n\n    cd {0}\n    cargo component build --release\n    nodepath plugin check {wasm}\n    nodepath chat {wasm}\n    nodepath plugin add {wasm} --tenant NAME\n\nThe README.md in it says what has to be installed once.\n",
         dir.display()
     );
     let files: Vec<_> = FILES.iter().map(|(path, _)| path).collect();
@@ -132,7 +132,7 @@ mod tests {
             cargo component build --release
             nodepath plugin check target/wasm32-wasip1/release/order_status.wasm
             nodepath chat target/wasm32-wasip1/release/order_status.wasm
-            nodepath plugin add target/wasm32-wasip1/release/order_status.wasm --tenant NAME --device ID
+            nodepath plugin add target/wasm32-wasip1/release/order_status.wasm --tenant NAME
 
         The README.md in it says what has to be installed once.
         ");

@@ -584,3 +584,38 @@ async fn an_old_status_does_not_pass_for_the_try_that_an_operator_has_asked_for(
     f.settle(&again, Settled::Unknown { until, why }).await;
     assert_eq!(f.detail().await.outbox[0].state, "unknown");
 }
+
+#[tokio::test]
+async fn what_comes_while_a_turn_runs_is_not_its_past() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    f.first_reply().await;
+    f.say("m1", "hi").await;
+    let claim = f.run();
+    f.clock.advance(Duration::from_millis(500));
+    assert!(matches!(f.say("m2", "hi").await, Fate::Skipped(_, _)));
+    let past = f
+        .host
+        .history(&f.conversation(), claim.claimed_at, 10, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let said: Vec<_> = past.entries.into_iter().map(|e| e.content).collect();
+    assert_eq!(said, [Content::text("hello"), Content::text("hello?")]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_conversation_that_a_human_has_is_not_replayed_out_of_sight() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    f.say("m1", "hi").await;
+    let claim = f.run();
+    f.end(claim, given_up()).await;
+    let dead = f.host.dead_letters(None, 1).await.unwrap().remove(0);
+    f.host.pause(&f.conversation(), None).await.unwrap();
+    let refused = f.host.replay(&dead.id).await.unwrap_err().to_string();
+    assert!(refused.contains("resume"), "{refused}");
+    assert_eq!(f.states().await, ["dead"]);
+    f.host.resume(&f.conversation()).await.unwrap();
+    f.host.replay(&dead.id).await.unwrap();
+    f.host.run_due().await.unwrap();
+    assert_eq!(texts(&f.run()), ["hi"]);
+}
