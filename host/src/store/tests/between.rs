@@ -226,10 +226,7 @@ async fn a_part_that_the_provider_has_delivered_is_not_in_doubt_after_a_crash() 
         ..DeviceSettings::default()
     };
     let mut f = fixture(settings).await;
-    f.say("m1", "hi").await;
-    let claim = f.run();
-    f.reply(claim, &["a"]).await;
-    let part = f.send();
+    let part = f.answers(&["a"]).await;
     f.accept(vec![status_of(&part, DeliveryStatus::Delivered)])
         .await;
     let mut f = f.restart().await;
@@ -243,10 +240,7 @@ async fn a_part_that_the_provider_has_delivered_is_not_in_doubt_after_a_crash() 
 #[tokio::test]
 async fn a_part_that_waits_for_its_next_try_is_not_sent_again_when_it_was_delivered() {
     let mut f = fixture(DeviceSettings::default()).await;
-    f.say("m1", "hi").await;
-    let claim = f.run();
-    f.reply(claim, &["a"]).await;
-    let part = f.send();
+    let part = f.answers(&["a"]).await;
     let at = START.plus(Duration::from_secs(5));
     let why = "(#131000) Something went wrong".to_owned();
     f.settle(&part, Settled::RetryAt { at, why }).await;
@@ -262,10 +256,7 @@ async fn a_part_that_waits_for_its_next_try_is_not_sent_again_when_it_was_delive
 #[tokio::test]
 async fn a_part_that_can_not_be_read_takes_nothing_else_with_it() {
     let mut f = fixture(DeviceSettings::default()).await;
-    f.say("m1", "hi").await;
-    let claim = f.run();
-    f.reply(claim, &["a", "b"]).await;
-    let part = f.send();
+    let part = f.answers(&["a", "b"]).await;
     let until = START.plus(Duration::from_secs(30));
     let why = "timeout".to_owned();
     f.settle(&part, Settled::Unknown { until, why }).await;
@@ -359,10 +350,7 @@ async fn the_signal_of_a_hand_back_is_not_spent_by_a_turn_that_was_claimed_befor
 #[tokio::test]
 async fn the_owners_hand_back_is_signalled_also_while_a_reply_is_sent() {
     let mut f = fixture(DeviceSettings::default()).await;
-    f.say("m1", "hi").await;
-    let claim = f.run();
-    f.reply(claim, &["a"]).await;
-    let part = f.send();
+    let part = f.answers(&["a"]).await;
     f.accept(vec![echo("e1", "cmd")]).await;
     f.accept(vec![echo("e2", "dmc")]).await;
     f.sent(&part).await;
@@ -500,10 +488,7 @@ async fn a_second_id_that_is_told_later_leads_to_the_conversation_that_there_is(
 #[tokio::test]
 async fn a_try_that_was_never_made_does_not_count_as_one() {
     let mut f = fixture(DeviceSettings::default()).await;
-    f.say("m1", "hi").await;
-    let claim = f.run();
-    f.reply(claim, &["a"]).await;
-    let mut part = f.send();
+    let mut part = f.answers(&["a"]).await;
     sqlx::query("UPDATE device SET credentials = x'00'")
         .execute(&f.host.writers)
         .await
