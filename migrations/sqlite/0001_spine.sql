@@ -49,8 +49,6 @@ CREATE TABLE conversation (
     locked_at        INTEGER,
     claimed_at       INTEGER,
     turn             TEXT,
-    plugin           TEXT,
-    timer            TEXT,
     signal           TEXT,
     ready_at         INTEGER,
     first_pending_at INTEGER,

@@ -209,15 +209,9 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
     row.state = StateWord(State::Running);
     row.owner = Some(owner.clone());
     row.turn = Some(turn.to_string());
-    row.plugin = device.plugin.as_ref().map(ToString::to_string);
     row.suspect_seq = match &trigger {
         Trigger::Messages(messages) => messages.last().map(|m| m.seq),
         Trigger::Timer { .. } | Trigger::Signal { .. } => None,
-    };
-    row.timer = if let Trigger::Timer { id, .. } = &trigger {
-        Some(id.to_string())
-    } else {
-        None
     };
     row.ready_at = None;
     Claim {

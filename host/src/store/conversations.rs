@@ -210,7 +210,7 @@ impl Store {
         let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
         let unlocked = sqlx::query(
             "UPDATE conversation SET state = 'waiting', epoch = epoch + 1, owner = NULL, locked_at = NULL,
-                 claimed_at = NULL, turn = NULL, timer = NULL, ready_at = $2, attempts = 0, crashes = 0
+                 claimed_at = NULL, turn = NULL, ready_at = $2, attempts = 0, crashes = 0
              WHERE id = $1 AND state IN ('running', 'sending')",
         )
         .bind(id.as_str())

@@ -7,7 +7,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::Error;
 use super::accept::FOR_EVER;
-use super::group::{Group, Mark, Next};
+use super::group::{Entry, Group, Mark, Next, Notice};
+use super::observe::LockEvent;
 use super::rows::{PartRow, Row, json_rows};
 use crate::model::delivery::PartBody;
 use crate::model::effect::{Observed, Scope};
@@ -223,9 +224,9 @@ impl Group {
                 self.entry(id)?.free();
             }
             (Finished::Superseded, _) => {
-                let row = &mut self.entry(id)?.row;
-                row.restarts += 1;
-                self.entry(id)?.next = Next::Restart;
+                let entry = self.entry(id)?;
+                entry.row.restarts += 1;
+                entry.next = Next::Restart;
             }
             (Finished::Conflict, _) => {
                 // Somebody else's commit is no failure of this turn, and whoever conflicts makes way for one who does not.
@@ -262,7 +263,7 @@ impl Group {
         Ok(())
     }
 
-    fn entry(&mut self, id: &str) -> Result<&mut super::group::Entry, Error> {
+    fn entry(&mut self, id: &str) -> Result<&mut Entry, Error> {
         self.rows
             .get_mut(id)
             .ok_or_else(|| Error::corrupt("a group", "a conversation was not loaded"))
@@ -272,10 +273,10 @@ impl Group {
     fn put_off(&mut self, id: &str, at: Timestamp) -> Result<(), Error> {
         let now = self.now;
         let entry = self.entry(id)?;
-        let released = super::observe::LockEvent::released(&entry.row, now);
+        let released = LockEvent::released(&entry.row, now);
         entry.row.unlock(State::Waiting);
         entry.row.ready_at = Some(at.0);
-        self.notices.push(super::group::Notice::Lock(released));
+        self.notices.push(Notice::Lock(released));
         Ok(())
     }
 
@@ -294,7 +295,10 @@ impl Group {
     /// A timer fires once, and a signal is given once.
     fn spend_trigger(&mut self, finish: &Finish) {
         match &finish.covered {
-            Covered::Timer(id) => self.forget_timer(id),
+            Covered::Timer(id) => self
+                .changes
+                .timers
+                .push(TimerWrite::Fired { id: id.to_string() }),
             Covered::Messages(_) => {}
             Covered::Signal => {
                 if let Some(entry) = self.rows.get_mut(finish.lock.conversation.as_str()) {
@@ -302,12 +306,6 @@ impl Group {
                 }
             }
         }
-    }
-
-    pub(super) fn forget_timer(&mut self, id: &TimerId) {
-        self.changes
-            .timers
-            .push(TimerWrite::Fired { id: id.to_string() });
     }
 
     fn commit(&mut self, finish: &Finish, commit: &Commit) -> Result<(), Error> {

@@ -320,18 +320,18 @@ impl Entry {
 
 const UPSERT_CONVERSATIONS: &str = "
 INSERT INTO conversation (id, tenant, device, prospect, address, prospect_name, state, version, claim_version, epoch, owner,
-    locked_at, claimed_at, turn, plugin, timer, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts, turns, clock,
+    locked_at, claimed_at, turn, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts, turns, clock,
     seed, last_inbound_at, last_hash, last_hash_at, created_at)
 SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'prospect', value ->> 'address',
     value ->> 'prospect_name', value ->> 'state', value ->> 'version', value ->> 'claim_version', value ->> 'epoch', value ->> 'owner',
-    value ->> 'locked_at', value ->> 'claimed_at', value ->> 'turn', value ->> 'plugin', value ->> 'timer',
+    value ->> 'locked_at', value ->> 'claimed_at', value ->> 'turn',
     value ->> 'signal', value ->> 'ready_at', value ->> 'first_pending_at', value ->> 'paused_until',
     value ->> 'attempts', value ->> 'crashes', value ->> 'suspect_seq', value ->> 'restarts', value ->> 'turns', value ->> 'clock', value ->> 'seed',
     value ->> 'last_inbound_at', value ->> 'last_hash', value ->> 'last_hash_at', value ->> 'created_at'
 FROM json_each($1) WHERE true
 ON CONFLICT (id) DO UPDATE SET address = excluded.address, prospect_name = excluded.prospect_name, state = excluded.state,
     version = excluded.version, claim_version = excluded.claim_version, epoch = excluded.epoch, owner = excluded.owner, locked_at = excluded.locked_at,
-    claimed_at = excluded.claimed_at, turn = excluded.turn, plugin = excluded.plugin, timer = excluded.timer,
+    claimed_at = excluded.claimed_at, turn = excluded.turn,
     signal = excluded.signal, ready_at = excluded.ready_at, first_pending_at = excluded.first_pending_at,
     paused_until = excluded.paused_until, attempts = excluded.attempts, crashes = excluded.crashes,
     suspect_seq = excluded.suspect_seq, restarts = excluded.restarts,

@@ -109,10 +109,15 @@ impl Store {
         tenant: &TenantId,
         digest: &Digest,
     ) -> Result<PluginVersion, Error> {
-        let versions = self.plugins(tenant).await?;
-        versions
-            .into_iter()
-            .find(|v| v.digest == *digest)
+        let row: Option<PluginRow> = sqlx::query_as(
+            "SELECT digest, name, version, manifest, length(component) AS size_bytes, created_at
+             FROM plugin_version WHERE tenant = $1 AND digest = $2",
+        )
+        .bind(tenant.as_str())
+        .bind(digest.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(PluginVersion::from)
             .ok_or_else(|| Error::not_found("plugin version", digest))
     }
 

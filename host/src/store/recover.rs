@@ -23,7 +23,7 @@ impl Store {
         // The epoch rises with the next claim, so a turn of the dead process could not commit even if it still ran (I3).
         let turns = sqlx::query(
             "UPDATE conversation SET state = 'waiting', ready_at = $1, owner = NULL, locked_at = NULL, claimed_at = NULL,
-                 turn = NULL, timer = NULL, crashes = crashes + 1
+                 turn = NULL, crashes = crashes + 1
              WHERE state = 'running'",
         )
         .bind(now)

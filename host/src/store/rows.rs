@@ -27,8 +27,6 @@ pub(super) struct Row {
     pub(super) locked_at: Option<i64>,
     pub(super) claimed_at: Option<i64>,
     pub(super) turn: Option<String>,
-    pub(super) plugin: Option<String>,
-    pub(super) timer: Option<String>,
     pub(super) signal: Option<String>,
     pub(super) ready_at: Option<i64>,
     pub(super) first_pending_at: Option<i64>,
@@ -91,8 +89,6 @@ impl Row {
             locked_at: None,
             claimed_at: None,
             turn: None,
-            plugin: None,
-            timer: None,
             signal: None,
             ready_at: None,
             first_pending_at: None,
@@ -135,7 +131,6 @@ impl Row {
         self.locked_at = None;
         self.claimed_at = None;
         self.turn = None;
-        self.timer = None;
     }
 }
 
