@@ -29,6 +29,7 @@ mod recover;
 mod retention;
 mod rows;
 mod settle;
+mod sql;
 mod tenants;
 mod writer;
 
@@ -78,7 +79,7 @@ pub enum Error {
     },
     /// The database refused, or can't be reached.
     #[error("the database can't do this now: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] DatabaseError),
     /// The database has a layout that this program does not know.
     #[error(
         "the database can't be brought to this program's layout: {0}; use the program version that last opened it, or a newer one"
@@ -106,6 +107,26 @@ pub enum Error {
     /// It can't be done as things are.
     #[error("{0}")]
     Refused(String),
+}
+
+/// What the database said.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// To a connection of the pools.
+    #[error(transparent)]
+    Pool(#[from] sqlx::Error),
+    /// To the writer.
+    #[error(transparent)]
+    Writer(#[from] rusqlite::Error),
+    /// To the writer, for the whole group that an operation was in.
+    #[error("{0}")]
+    Shared(String),
+}
+
+impl<E: Into<DatabaseError>> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::Database(error.into())
+    }
 }
 
 impl Error {

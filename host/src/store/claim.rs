@@ -2,17 +2,17 @@
 //!
 //! Promise I7: whoever frees a lock looks for what is pending in the same transaction, so nothing waits for a wake-up.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rand::Rng as _;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::Error;
 use super::group::{Entry, Group, Mark, Next, Notice};
 use super::host::Work;
 use super::observe::LockEvent;
-use super::rows::{Row, StateWord, json_rows};
+use super::rows::{Row, StateWord};
+use super::sql;
 use super::writer::Stage;
 use crate::model::inbound::InboundMessage;
 use crate::model::overlap::State;
@@ -37,24 +37,18 @@ struct Pending {
     since: Option<i64>,
 }
 
-type DueTimers = HashMap<String, Trigger>;
-
 impl Group {
-    pub(super) async fn claim(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
+    pub(super) fn claim(&mut self, conn: &Connection) -> Result<(), Error> {
         let free: Vec<_> = self
             .rows
             .iter()
             .filter(|(_, e)| e.next != Next::Stay)
             .map(|(id, _)| id.clone())
             .collect();
-        if free.is_empty() {
-            return Ok(());
-        }
-        let mut pending = self.load_pending(conn, &free).await?;
-        let mut timers = load_due_timers(conn, &free, self.now).await?;
         for id in free {
-            let pending = pending.remove(&id).unwrap_or_default();
-            self.start(&id, pending, timers.remove(&id));
+            let pending = self.load_pending(conn, &id)?;
+            let timer = load_due_timer(conn, &id, self.now)?;
+            self.start(&id, pending, timer);
         }
         Ok(())
     }
@@ -94,31 +88,22 @@ impl Group {
         self.rows.insert(id.to_owned(), entry);
     }
 
-    /// What waits in these conversations. A message that can't be read, which an older program finds after a newer one, goes to
-    /// the dead letters and keeps nobody waiting.
-    async fn load_pending(
-        &mut self,
-        conn: &mut SqliteConnection,
-        conversations: &[String],
-    ) -> Result<HashMap<String, Pending>, Error> {
-        let rows: Vec<(String, String, i64, i64, String)> = sqlx::query_as(
-            "SELECT conversation, id, seq, received_at, message FROM (
-                 SELECT conversation, id, seq, received_at, message,
-                        ROW_NUMBER() OVER (PARTITION BY conversation ORDER BY seq) AS place
-                 FROM inbox WHERE state = 'pending' AND conversation IN (SELECT value FROM json_each($1)))
-             WHERE place <= $2 ORDER BY conversation, seq",
-        )
-        .bind(json_rows(conversations)?)
-        .bind(MAX_MESSAGES_PER_TURN)
-        .fetch_all(conn)
-        .await?;
-        let mut pending: HashMap<String, Pending> = HashMap::new();
-        for (conversation, id, seq, received_at, message) in rows {
+    /// What waits in a conversation. A message that can't be read, which an older program finds after a newer one, goes to the
+    /// dead letters and keeps nobody waiting.
+    fn load_pending(&mut self, conn: &Connection, conversation: &str) -> Result<Pending, Error> {
+        let rows: Vec<(String, i64, i64, String)> = sql::query(
+            conn,
+            "SELECT id, seq, received_at, message FROM inbox WHERE state = 'pending' AND conversation = ?1
+             ORDER BY seq LIMIT ?2",
+            params![conversation, MAX_MESSAGES_PER_TURN],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
+        let mut pending = Pending::default();
+        for (id, seq, received_at, message) in rows {
             match serde_json::from_str::<InboundMessage>(&message) {
                 Ok(message) => {
-                    let entry = pending.entry(conversation).or_default();
-                    entry.since.get_or_insert(received_at);
-                    entry.messages.push(PendingMessage {
+                    pending.since.get_or_insert(received_at);
+                    pending.messages.push(PendingMessage {
                         id: MessageId::from_trusted(id),
                         seq,
                         message,
@@ -235,28 +220,23 @@ fn take(entry: &mut Entry, device: Device, trigger: Trigger, now: Timestamp) -> 
     }
 }
 
-async fn load_due_timers(
-    conn: &mut SqliteConnection,
-    conversations: &[String],
+/// The timer that has been due the longest.
+fn load_due_timer(
+    conn: &Connection,
+    conversation: &str,
     now: Timestamp,
-) -> Result<DueTimers, Error> {
-    let rows: Vec<(String, String, String, i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT conversation, id, name, due, payload FROM timer
-         WHERE due <= $2 AND conversation IN (SELECT value FROM json_each($1)) ORDER BY due, id",
+) -> Result<Option<Trigger>, Error> {
+    sql::query_one(
+        conn,
+        "SELECT id, name, due, payload FROM timer WHERE due <= ?2 AND conversation = ?1 ORDER BY due, id LIMIT 1",
+        params![conversation, now.0],
+        |row| {
+            Ok(Trigger::Timer {
+                id: TimerId::from_trusted(row.get::<_, String>(0)?),
+                name: row.get(1)?,
+                due: Timestamp(row.get(2)?),
+                payload: row.get(3)?,
+            })
+        },
     )
-    .bind(json_rows(conversations)?)
-    .bind(now.0)
-    .fetch_all(conn)
-    .await?;
-    let mut timers = DueTimers::new();
-    for (conversation, id, name, due, payload) in rows {
-        let timer = Trigger::Timer {
-            id: TimerId::from_trusted(id),
-            name,
-            due: Timestamp(due),
-            payload,
-        };
-        timers.entry(conversation).or_insert(timer);
-    }
-    Ok(timers)
 }

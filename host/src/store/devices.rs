@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rusqlite::Connection;
 use sqlx::FromRow;
-use sqlx::sqlite::SqliteConnection;
 
-use super::rows::json_rows;
+use super::sql::{self, Columns};
 use super::{Error, Store, outbox};
 use crate::model::{
     ChannelKind, Credentials, Device, DeviceId, DeviceSettings, Digest, TenantId, Timestamp,
@@ -73,34 +73,39 @@ impl TryFrom<DeviceRow> for Device {
     }
 }
 
-pub(super) async fn load(
-    conn: &mut SqliteConnection,
+/// These devices, for the writer. One that a newer program wrote is left out: it is nobody else's trouble.
+pub(super) fn load(
+    conn: &Connection,
     ids: &BTreeSet<String>,
 ) -> Result<HashMap<String, Device>, Error> {
-    if ids.is_empty() {
-        return Ok(HashMap::new());
+    let mut devices = HashMap::with_capacity(ids.len());
+    let sql = format!("{DEVICE_COLUMNS} WHERE id = ?1");
+    for id in ids {
+        let Some(row) = sql::query_one(conn, &sql, [id], DeviceRow::read)? else {
+            continue;
+        };
+        match Device::try_from(row) {
+            Ok(device) => drop(devices.insert(id.clone(), device)),
+            Err(error) => tracing::error!(device = id, %error, "store: a device can't be read"),
+        }
     }
-    let ids: Vec<_> = ids.iter().collect();
-    let rows: Vec<DeviceRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "{DEVICE_COLUMNS} WHERE id IN (SELECT value FROM json_each($1))"
-    )))
-    .bind(json_rows(&ids)?)
-    .fetch_all(conn)
-    .await?;
-    // One that a newer program wrote is left out: it is nobody else's trouble.
-    let read = |row: DeviceRow| {
-        let id = row.id.clone();
-        Device::try_from(row)
-            .inspect_err(
-                |error| tracing::error!(device = id, %error, "store: a device can't be read"),
-            )
-            .ok()
-    };
-    Ok(rows
-        .into_iter()
-        .filter_map(read)
-        .map(|d| (d.id.to_string(), d))
-        .collect())
+    Ok(devices)
+}
+
+impl DeviceRow {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let mut column = Columns::of(row);
+        Ok(Self {
+            id: column.take()?,
+            tenant: column.take()?,
+            channel: column.take()?,
+            plugin: column.take()?,
+            plugin_config: column.take()?,
+            settings: column.take()?,
+            alert: column.take()?,
+            created_at: column.take()?,
+        })
+    }
 }
 
 impl Store {
@@ -212,7 +217,11 @@ impl Store {
             return Err(Error::not_found("device of this channel", id));
         }
         // What was refused for the old ones need not wait for its next try.
-        outbox::hurry(&mut tx, id.as_str(), self.now().0).await?;
+        sqlx::query(outbox::HURRY)
+            .bind(id.as_str())
+            .bind(self.now().0)
+            .execute(&mut *tx)
+            .await?;
         Ok(tx.commit().await?)
     }
 

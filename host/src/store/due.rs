@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 
 use super::Error;
 use super::group::{Group, Next};
+use super::sql;
 use crate::model::Timestamp;
 use crate::model::overlap::State;
 
@@ -20,30 +21,28 @@ pub(super) struct DueRows {
 }
 
 impl DueRows {
-    pub(super) async fn load(conn: &mut SqliteConnection, now: Timestamp) -> Result<Self, Error> {
-        let conversations: Vec<(String,)> = sqlx::query_as(
-            "SELECT id FROM (SELECT id FROM conversation WHERE state = 'waiting' AND ready_at <= $1
-                             ORDER BY ready_at LIMIT $2)
+    pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Self, Error> {
+        let conversations = sql::query(
+            conn,
+            "SELECT id FROM (SELECT id FROM conversation WHERE state = 'waiting' AND ready_at <= ?1
+                             ORDER BY ready_at LIMIT ?2)
              UNION
              SELECT id FROM (SELECT c.id FROM timer AS t JOIN conversation AS c ON c.id = t.conversation
-                             WHERE t.due <= $1 AND c.state = 'idle' AND (c.paused_until IS NULL OR c.paused_until <= $1)
-                             ORDER BY t.due LIMIT $2)",
-        )
-        .bind(now.0)
-        .bind(BATCH)
-        .fetch_all(&mut *conn)
-        .await?;
-        let parts: Vec<(String,)> = sqlx::query_as(
-            "SELECT id FROM outbox WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL AND next_at <= $1
-             ORDER BY next_at LIMIT $2",
-        )
-        .bind(now.0)
-        .bind(BATCH)
-        .fetch_all(conn)
-        .await?;
+                             WHERE t.due <= ?1 AND c.state = 'idle' AND (c.paused_until IS NULL OR c.paused_until <= ?1)
+                             ORDER BY t.due LIMIT ?2)",
+            [now.0, BATCH],
+            |row| row.get(0),
+        )?;
+        let parts = sql::query(
+            conn,
+            "SELECT id FROM outbox WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL AND next_at <= ?1
+             ORDER BY next_at LIMIT ?2",
+            [now.0, BATCH],
+            |row| row.get(0),
+        )?;
         Ok(Self {
-            conversations: conversations.into_iter().map(|(id,)| id).collect(),
-            parts: parts.into_iter().map(|(id,)| id).collect(),
+            conversations: conversations.into_iter().collect(),
+            parts,
         })
     }
 }
@@ -67,21 +66,18 @@ impl Group {
 }
 
 /// When the next thing is due.
-pub(super) async fn next_due(
-    conn: &mut SqliteConnection,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Error> {
-    let (at,): (Option<i64>,) = sqlx::query_as(
+pub(super) fn next_due(conn: &Connection, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let at: Option<Option<i64>> = sql::query_one(
+        conn,
         "SELECT MIN(at) FROM (
              SELECT MIN(ready_at) AS at FROM conversation WHERE state = 'waiting'
              UNION ALL
              SELECT * FROM (SELECT t.due FROM timer AS t JOIN conversation AS c ON c.id = t.conversation
-                            WHERE c.state = 'idle' AND (c.paused_until IS NULL OR c.paused_until <= $1) ORDER BY t.due LIMIT 1)
+                            WHERE c.state = 'idle' AND (c.paused_until IS NULL OR c.paused_until <= ?1) ORDER BY t.due LIMIT 1)
              UNION ALL
              SELECT MIN(next_at) FROM outbox WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL)",
-    )
-    .bind(now.0)
-    .fetch_one(conn)
-    .await?;
-    Ok(at.map(Timestamp))
+        [now.0],
+        |row| row.get(0),
+    )?;
+    Ok(at.flatten().map(Timestamp))
 }

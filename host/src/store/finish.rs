@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::Error;
 use super::accept::FOR_EVER;
 use super::group::{Entry, Group, Mark, Next, Notice};
 use super::observe::LockEvent;
-use super::rows::{PartRow, Row, json_rows};
+use super::rows::{PartRow, Row};
+use super::sql;
 use crate::model::delivery::PartBody;
 use crate::model::effect::{Observed, Scope};
 use crate::model::overlap::{State, may_restart};
@@ -115,7 +115,6 @@ pub enum Finished {
 }
 
 /// A row of the table of turns.
-#[derive(Serialize)]
 pub(super) struct TurnWrite {
     id: String,
     conversation: String,
@@ -125,7 +124,7 @@ pub(super) struct TurnWrite {
     trigger: &'static str,
     outcome: &'static str,
     detail: Option<String>,
-    cpu_us: u64,
+    cpu_us: i64,
     started_at: i64,
 }
 
@@ -149,14 +148,13 @@ pub(super) enum StateChange {
 }
 
 /// A timer that is set, or taken back (no due time).
-#[derive(Serialize)]
 pub(super) enum TimerWrite {
     Set {
         id: String,
         conversation: String,
         name: String,
         due: i64,
-        payload: String,
+        payload: Vec<u8>,
     },
     Cancel {
         conversation: String,
@@ -168,7 +166,6 @@ pub(super) enum TimerWrite {
 }
 
 /// A label that is put on, or taken off (no value).
-#[derive(Serialize)]
 pub(super) struct TagWrite {
     pub(super) conversation: String,
     pub(super) key: String,
@@ -389,7 +386,7 @@ impl Group {
                 conversation,
                 name: name.clone(),
                 due: due.0,
-                payload: hex::encode(payload),
+                payload: payload.clone(),
             }),
             Effect::CancelTimer { name } => {
                 self.changes.timers.push(TimerWrite::Cancel {
@@ -409,22 +406,28 @@ impl Group {
         }
     }
 
-    pub(super) async fn flush_turns(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        if self.changes.turns.is_empty() {
-            return Ok(());
+    pub(super) fn flush_turns(&self, conn: &Connection) -> Result<(), Error> {
+        for turn in &self.changes.turns {
+            sql::execute(
+                conn,
+                "INSERT INTO turn (id, conversation, epoch, attempt, plugin, \"trigger\", outcome, detail, cpu_us, started_at,
+                     finished_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                params![
+                    turn.id,
+                    turn.conversation,
+                    turn.epoch,
+                    turn.attempt,
+                    turn.plugin,
+                    turn.trigger,
+                    turn.outcome,
+                    turn.detail,
+                    turn.cpu_us,
+                    turn.started_at,
+                    self.now.0
+                ],
+            )?;
         }
-        sqlx::query(
-            "INSERT INTO turn (id, conversation, epoch, attempt, plugin, \"trigger\", outcome, detail, cpu_us, started_at,
-                 finished_at)
-             SELECT value ->> 'id', value ->> 'conversation', value ->> 'epoch', value ->> 'attempt', value ->> 'plugin',
-                 value ->> 'trigger', value ->> 'outcome', value ->> 'detail', value ->> 'cpu_us',
-                 value ->> 'started_at', $2
-             FROM json_each($1)",
-        )
-        .bind(json_rows(&self.changes.turns)?)
-        .bind(self.now.0)
-        .execute(conn)
-        .await?;
         Ok(())
     }
 }
@@ -452,7 +455,7 @@ fn record(finish: &Finish, outcome: &'static str, detail: Option<&String>) -> Tu
         },
         outcome,
         detail: detail.cloned(),
-        cpu_us: u64::try_from(finish.record.cpu.as_micros()).unwrap_or(u64::MAX),
+        cpu_us: i64::try_from(finish.record.cpu.as_micros()).unwrap_or(i64::MAX),
         started_at: finish.record.started_at.0,
     }
 }

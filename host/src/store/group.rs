@@ -1,20 +1,20 @@
-//! A group of operations in one transaction: what they need is loaded with one statement for each table, the rules run over
-//! the rows in memory, and what they changed is written back with one statement for each table.
+//! A group of operations in one transaction: what they need is loaded, the rules run over the rows in memory, and what they
+//! changed is written back, each row once however many operations changed it.
 //!
 //! The write lock is held from before the first read, so the rows in memory are the rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::due::DueRows;
 use super::finish::{StateWrite, TagWrite, TimerWrite, TurnWrite};
 use super::host::Work;
 use super::intake::Intake;
 use super::observe::LockEvent;
-use super::rows::{PartRow, Row, json_rows};
+use super::rows::{PartRow, Row};
 use super::writer::{Op, Stage};
-use super::{Error, devices};
+use super::{Error, devices, sql};
 use crate::model::overlap::State;
 use crate::model::{Device, Timestamp};
 
@@ -41,12 +41,11 @@ pub(super) enum Next {
 pub(super) struct Entry {
     pub(super) row: Row,
     pub(super) next: Next,
-    /// The epoch that was loaded, which the row must still have when it is written. None for a row that is new.
-    was: Option<i64>,
+    /// As it was loaded; none for a row that is new.
+    was: Option<Row>,
 }
 
 /// A message that leaves `pending`.
-#[derive(serde::Serialize)]
 pub(super) struct Mark {
     pub(super) id: String,
     pub(super) state: &'static str,
@@ -92,8 +91,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) async fn load(
-        conn: &mut SqliteConnection,
+    pub(super) fn load(
+        conn: &Connection,
         ops: &[Op],
         now: Timestamp,
         stage: Stage,
@@ -112,55 +111,49 @@ impl Group {
             after_claims: Vec::new(),
         };
         let mut wanted = BTreeSet::new();
-        group.load_accepts(conn, ops, &mut wanted).await?;
+        group.load_accepts(conn, ops, &mut wanted)?;
         for op in ops {
             if let Op::Finish(finish, _) = op {
                 wanted.insert(finish.lock.conversation.to_string());
             }
         }
         if ops.iter().any(|op| matches!(op, Op::Due(_))) {
-            group.due = DueRows::load(conn, now).await?;
+            group.due = DueRows::load(conn, now)?;
             wanted.extend(group.due.conversations.iter().cloned());
         }
-        group.load_parts(conn, ops, &mut wanted).await?;
-        group.load_rows(conn, &wanted).await?;
-        group.load_versions(conn, ops).await?;
+        group.load_parts(conn, ops, &mut wanted)?;
+        group.load_rows(conn, &wanted)?;
+        group.load_versions(conn, ops)?;
         Ok(group)
     }
 
-    pub(super) async fn load_rows(
-        &mut self,
-        conn: &mut SqliteConnection,
-        wanted: &BTreeSet<String>,
-    ) -> Result<(), Error> {
-        let ids: Vec<_> = wanted
-            .iter()
-            .filter(|id| !self.rows.contains_key(*id))
-            .collect();
-        if ids.is_empty() {
-            return Ok(());
+    fn load_rows(&mut self, conn: &Connection, wanted: &BTreeSet<String>) -> Result<(), Error> {
+        for id in wanted {
+            if self.rows.contains_key(id) {
+                continue;
+            }
+            if let Some(row) = Row::load(conn, id)? {
+                self.keep_row(row);
+            }
         }
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT * FROM conversation WHERE id IN (SELECT value FROM json_each($1))",
-        )
-        .bind(json_rows(&ids)?)
-        .fetch_all(&mut *conn)
-        .await?;
-        let missing: BTreeSet<_> = rows
-            .iter()
-            .map(|r| r.device.clone())
-            .filter(|d| !self.devices.contains_key(d))
+        let missing: BTreeSet<_> = self
+            .rows
+            .values()
+            .filter(|e| !self.devices.contains_key(&e.row.device))
+            .map(|e| e.row.device.clone())
             .collect();
-        self.devices.extend(devices::load(conn, &missing).await?);
-        for row in rows {
-            let entry = Entry {
-                was: Some(row.epoch),
-                next: Next::Stay,
-                row,
-            };
-            self.rows.insert(entry.row.id.clone(), entry);
-        }
+        self.devices.extend(devices::load(conn, &missing)?);
         Ok(())
+    }
+
+    /// Keeps a conversation as the database has it.
+    pub(super) fn keep_row(&mut self, row: Row) {
+        let entry = Entry {
+            was: Some(row.clone()),
+            next: Next::Stay,
+            row,
+        };
+        self.rows.insert(entry.row.id.clone(), entry);
     }
 
     /// Adds a conversation that does not exist yet.
@@ -182,21 +175,21 @@ impl Group {
     }
 
     /// Writes back what has changed, claims what can be claimed, and answers what is to be told once it is committed.
-    pub(super) async fn flush(mut self, conn: &mut SqliteConnection) -> Result<Vec<Notice>, Error> {
+    pub(super) fn flush(mut self, conn: &Connection) -> Result<Vec<Notice>, Error> {
         let sets_timer = self
             .changes
             .timers
             .iter()
             .any(|t| matches!(t, TimerWrite::Set { .. }));
-        self.flush_turns(conn).await?;
-        self.flush_kept(conn).await?;
-        self.flush_marks(conn).await?;
-        self.claim(conn).await?;
-        self.flush_marks(conn).await?;
-        self.flush_parts(conn).await?;
-        self.flush_aliases(conn).await?;
-        self.flush_alerts(conn).await?;
-        self.flush_rows(conn).await?;
+        self.flush_turns(conn)?;
+        self.flush_kept(conn)?;
+        self.flush_marks(conn)?;
+        self.claim(conn)?;
+        self.flush_marks(conn)?;
+        self.flush_parts(conn)?;
+        self.flush_aliases(conn)?;
+        self.flush_alerts(conn)?;
+        self.flush_rows(conn)?;
         self.notices.append(&mut self.after_claims);
         if sets_timer || self.waits() {
             self.notices.push(Notice::DueChanged);
@@ -217,91 +210,54 @@ impl Group {
             || parts.filter_map(|id| self.parts.get(id)).any(part_waits)
     }
 
-    async fn flush_marks(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        let marks = std::mem::take(&mut self.changes.marks);
-        if !marks.is_empty() {
+    fn flush_marks(&mut self, conn: &Connection) -> Result<(), Error> {
+        for mark in std::mem::take(&mut self.changes.marks) {
             // By explicit id, never by `seq <= n`; and only what is pending, so that a decision is made once (I5).
-            sqlx::query(
-                "UPDATE inbox SET state = t.state, reason = t.reason, turn = t.turn, settled_at = $2
-                 FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'reason' AS reason,
-                              value ->> 'turn' AS turn FROM json_each($1)) AS t
-                 WHERE inbox.id = t.id AND inbox.state = 'pending'",
-            )
-            .bind(json_rows(&marks)?)
-            .bind(self.now.0)
-            .execute(&mut *conn)
-            .await?;
+            sql::execute(
+                conn,
+                "UPDATE inbox SET state = ?2, reason = ?3, turn = ?4, settled_at = ?5 WHERE id = ?1 AND state = 'pending'",
+                params![mark.id, mark.state, mark.reason, mark.turn, self.now.0],
+            )?;
         }
-        let absorb: Vec<_> = std::mem::take(&mut self.changes.absorb)
-            .into_iter()
-            .collect();
-        if !absorb.is_empty() {
-            sqlx::query(
-                "UPDATE inbox SET state = 'absorbed', reason = 'human', settled_at = $2
-                 WHERE state = 'pending' AND conversation IN (SELECT value FROM json_each($1))",
-            )
-            .bind(json_rows(&absorb)?)
-            .bind(self.now.0)
-            .execute(conn)
-            .await?;
+        for conversation in std::mem::take(&mut self.changes.absorb) {
+            sql::execute(
+                conn,
+                "UPDATE inbox SET state = 'absorbed', reason = 'human', settled_at = ?2
+                 WHERE state = 'pending' AND conversation = ?1",
+                params![conversation, self.now.0],
+            )?;
         }
         Ok(())
     }
 
-    async fn flush_aliases(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        if self.changes.aliases.is_empty() {
-            return Ok(());
+    fn flush_aliases(&self, conn: &Connection) -> Result<(), Error> {
+        for (device, alias, prospect) in &self.changes.aliases {
+            sql::execute(
+                conn,
+                "INSERT INTO prospect_alias (device, alias, prospect) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (device, alias) DO UPDATE SET prospect = excluded.prospect",
+                [device, alias, prospect],
+            )?;
         }
-        sqlx::query(
-            "INSERT INTO prospect_alias (device, alias, prospect)
-             SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1) WHERE true
-             ON CONFLICT (device, alias) DO UPDATE SET prospect = excluded.prospect",
-        )
-        .bind(json_rows(&self.changes.aliases)?)
-        .execute(conn)
-        .await?;
         Ok(())
     }
 
-    async fn flush_alerts(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
+    fn flush_alerts(&self, conn: &Connection) -> Result<(), Error> {
         for (device, alert) in &self.changes.alerts {
-            sqlx::query("UPDATE device SET alert = $2 WHERE id = $1 AND alert IS NOT $2")
-                .bind(device)
-                .bind(alert)
-                .execute(&mut *conn)
-                .await?;
+            sql::execute(
+                conn,
+                "UPDATE device SET alert = ?2 WHERE id = ?1 AND alert IS NOT ?2",
+                params![device, alert],
+            )?;
         }
         Ok(())
     }
 
-    async fn flush_rows(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        #[derive(serde::Serialize)]
-        struct Written<'a> {
-            was: Option<i64>,
-            #[serde(flatten)]
-            row: &'a Row,
-        }
-        let rows: Vec<_> = self
-            .rows
-            .values()
-            .map(|e| Written {
-                was: e.was,
-                row: &e.row,
-            })
-            .collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        // Promise I3 once more, where it is written: a row that has another epoch than the one that was loaded stays.
-        let written = sqlx::query(UPSERT_CONVERSATIONS)
-            .bind(json_rows(&rows)?)
-            .execute(conn)
-            .await?;
-        if written.rows_affected() != rows.len() as u64 {
-            return Err(Error::corrupt(
-                "conversation",
-                "a row changed under the writer's own lock",
-            ));
+    fn flush_rows(&self, conn: &Connection) -> Result<(), Error> {
+        for entry in self.rows.values() {
+            if entry.was.as_ref() != Some(&entry.row) {
+                entry.row.write(conn)?;
+            }
         }
         Ok(())
     }
@@ -317,24 +273,3 @@ impl Entry {
         matches!(self.row.state.0, State::Running | State::Sending)
     }
 }
-
-const UPSERT_CONVERSATIONS: &str = "
-INSERT INTO conversation (id, tenant, device, prospect, address, prospect_name, state, version, claim_version, epoch, owner,
-    locked_at, claimed_at, turn, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts, turns, clock,
-    seed, last_inbound_at, last_hash, last_hash_at, created_at)
-SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'prospect', value ->> 'address',
-    value ->> 'prospect_name', value ->> 'state', value ->> 'version', value ->> 'claim_version', value ->> 'epoch', value ->> 'owner',
-    value ->> 'locked_at', value ->> 'claimed_at', value ->> 'turn',
-    value ->> 'signal', value ->> 'ready_at', value ->> 'first_pending_at', value ->> 'paused_until',
-    value ->> 'attempts', value ->> 'crashes', value ->> 'suspect_seq', value ->> 'restarts', value ->> 'turns', value ->> 'clock', value ->> 'seed',
-    value ->> 'last_inbound_at', value ->> 'last_hash', value ->> 'last_hash_at', value ->> 'created_at'
-FROM json_each($1) WHERE true
-ON CONFLICT (id) DO UPDATE SET address = excluded.address, prospect_name = excluded.prospect_name, state = excluded.state,
-    version = excluded.version, claim_version = excluded.claim_version, epoch = excluded.epoch, owner = excluded.owner, locked_at = excluded.locked_at,
-    claimed_at = excluded.claimed_at, turn = excluded.turn,
-    signal = excluded.signal, ready_at = excluded.ready_at, first_pending_at = excluded.first_pending_at,
-    paused_until = excluded.paused_until, attempts = excluded.attempts, crashes = excluded.crashes,
-    suspect_seq = excluded.suspect_seq, restarts = excluded.restarts,
-    turns = excluded.turns, clock = excluded.clock, seed = excluded.seed, last_inbound_at = excluded.last_inbound_at,
-    last_hash = excluded.last_hash, last_hash_at = excluded.last_hash_at
-WHERE conversation.epoch <= excluded.epoch";

@@ -5,17 +5,17 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::accept::{Accept, Accepted};
 use super::finish::{Finish, Finished};
 use super::recover::Recovered;
 use super::settle::Settle;
 use super::writer::{Op, Stopping, Writer};
-use super::{Error, Store, connect_options};
+use super::{Error, Store};
 use crate::model::secret::Sealer;
 use crate::model::{Claim, Clock, ConversationId, Part, Timestamp};
 
@@ -77,10 +77,6 @@ impl Host {
     ///
     /// # Errors
     /// If another process is its host, or it can't be opened.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the writer's handle is kept and joined in `close`"
-    )]
     pub async fn open(
         path: &Path,
         clock: Clock,
@@ -88,20 +84,22 @@ impl Host {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Work>), Error> {
         let process_lock = lock_process(path).await?;
         let store = Store::open(path, clock, sealer).await?;
-        let recovered = store.recover().await?;
         let (ops, queue) = mpsc::channel(WRITER_QUEUE);
         let (work, todo) = mpsc::unbounded_channel();
         let stopping = Arc::new(Stopping::default());
         let due_changed = Arc::new(Notify::new());
-        let writer = Writer::connect(
-            &connect_options(path),
+        let mut writer = Writer::connect(
+            path,
             store.clock.clone(),
             work,
             stopping.clone(),
             due_changed.clone(),
-        )
-        .await?;
-        let writer = tokio::spawn(writer.run(queue));
+        )?;
+        let recovered = writer.recover()?;
+        let writer = start(writer, queue).map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok((
             Self {
                 store,
@@ -184,8 +182,9 @@ impl Host {
     /// Lets the writer finish what waits for it, and closes the database.
     pub async fn close(self) {
         drop(self.ops);
-        if let Err(error) = self.writer.await {
-            tracing::error!(%error, "store: the writer ended badly");
+        match tokio::task::spawn_blocking(|| self.writer.join()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::error!("store: the writer ended badly"),
         }
         self.store.close().await;
     }
@@ -208,6 +207,14 @@ impl Host {
             }
         }
     }
+}
+
+/// Runs the writer on a thread of its own. It logs where whoever opened the store logs.
+fn start(writer: Writer, queue: mpsc::Receiver<Op>) -> std::io::Result<JoinHandle<()>> {
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || tracing::dispatcher::with_default(&log, || writer.run(queue)))
 }
 
 fn closed() -> Error {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::accept::Accept;
 use super::group::Group;
-use super::rows::json_rows;
+use super::rows::Row;
+use super::sql;
 use super::writer::Op;
 use super::{Error, devices};
 use crate::model::inbound::{Ignored, InboundMessage, OwnerEcho};
@@ -29,13 +29,11 @@ pub(super) enum Verdict {
     NoDevice,
 }
 
-#[derive(Serialize, Clone)]
 pub(super) struct NewRow {
     pub(super) id: String,
     pub(super) tenant: String,
     pub(super) device: String,
     pub(super) conversation: Option<String>,
-    #[serde(skip)]
     pub(super) prospect: Option<ProspectId>,
     pub(super) provider_message_id: Option<String>,
     pub(super) message: String,
@@ -45,9 +43,9 @@ pub(super) struct NewRow {
 
 impl Group {
     /// Loads what the webhooks of the group need, writes their rows, and says which conversations they touch.
-    pub(super) async fn load_accepts(
+    pub(super) fn load_accepts(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &Connection,
         ops: &[Op],
         wanted: &mut BTreeSet<String>,
     ) -> Result<(), Error> {
@@ -66,13 +64,16 @@ impl Group {
             return Ok(());
         }
         let ids = accepts.iter().map(|(_, a)| a.device.to_string()).collect();
-        self.devices.extend(devices::load(conn, &ids).await?);
-        let mut room = self.load_room(conn).await?;
-        let known = KnownProspects::load(conn, &accepts).await?;
-        let mut inserts = Vec::new();
+        self.devices.extend(devices::load(conn, &ids)?);
+        let mut room = self.load_room(conn)?;
+        let known = KnownProspects::load(conn, &accepts)?;
         for (i, accept) in accepts {
-            let intake = self.prepare(accept, &known, &mut room);
-            inserts.extend(intake.rows.values().cloned());
+            let mut intake = self.prepare(accept, &known, &mut room);
+            for row in intake.rows.values() {
+                if insert(conn, row, self.now)? {
+                    intake.fresh.insert(row.id.clone());
+                }
+            }
             wanted.extend(
                 intake
                     .rows
@@ -81,29 +82,30 @@ impl Group {
             );
             self.intakes.insert(i, intake);
         }
-        let fresh: HashSet<String> = insert(conn, &inserts, self.now).await?;
-        for intake in self.intakes.values_mut() {
-            intake.fresh = intake
-                .rows
-                .values()
-                .map(|r| r.id.clone())
-                .filter(|id| fresh.contains(id))
-                .collect();
+        for row in known.conversations.into_values() {
+            self.keep_row(row);
         }
         Ok(())
     }
 
     /// How many messages each tenant may still leave waiting.
-    async fn load_room(&self, conn: &mut SqliteConnection) -> Result<HashMap<String, i64>, Error> {
-        let tenants: BTreeSet<_> = self.devices.values().map(|d| d.tenant.as_str()).collect();
-        let room: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT id, max_pending - (SELECT COUNT(*) FROM inbox WHERE inbox.tenant = tenant.id AND state = 'pending')
-             FROM tenant WHERE id IN (SELECT value FROM json_each($1))",
-        )
-        .bind(json_rows(&tenants.into_iter().collect::<Vec<_>>())?)
-        .fetch_all(conn)
-        .await?;
-        Ok(room.into_iter().collect())
+    fn load_room(&self, conn: &Connection) -> Result<HashMap<String, i64>, Error> {
+        let mut room = HashMap::new();
+        for device in self.devices.values() {
+            let tenant = device.tenant.as_str();
+            if room.contains_key(tenant) {
+                continue;
+            }
+            let left = sql::query_one(
+                conn,
+                "SELECT max_pending - (SELECT COUNT(*) FROM inbox WHERE inbox.tenant = tenant.id AND state = 'pending')
+                 FROM tenant WHERE id = ?1",
+                [tenant],
+                |row| row.get(0),
+            )?;
+            room.insert(tenant.to_owned(), left.unwrap_or(0));
+        }
+        Ok(room)
     }
 
     fn prepare(
@@ -156,48 +158,41 @@ struct KnownProspects {
     /// (device, id) → the id under which the conversation is.
     aliases: HashMap<(String, String), String>,
     /// The conversations that there are under one of the ids.
-    conversations: HashSet<String>,
+    conversations: HashMap<String, Row>,
 }
 
 impl KnownProspects {
-    async fn load(
-        conn: &mut SqliteConnection,
-        accepts: &[(usize, &Accept)],
-    ) -> Result<Self, Error> {
+    fn load(conn: &Connection, accepts: &[(usize, &Accept)]) -> Result<Self, Error> {
+        let mut known = Self {
+            aliases: HashMap::new(),
+            conversations: HashMap::new(),
+        };
         let mut ids = BTreeSet::new();
         for (_, accept) in accepts {
             for event in &accept.events {
                 for id in prospects_of(event) {
-                    ids.insert((accept.device.as_str(), id.as_str()));
+                    ids.insert((&accept.device, id));
                 }
             }
         }
-        let ids: Vec<_> = ids.into_iter().collect();
-        let rows: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT a.device, a.alias, a.prospect FROM json_each($1) AS t
-             JOIN prospect_alias AS a ON a.device = t.value ->> 0 AND a.alias = t.value ->> 1",
-        )
-        .bind(json_rows(&ids)?)
-        .fetch_all(&mut *conn)
-        .await?;
-        let of = |(device, prospect): &(&str, &str)| {
-            let device = DeviceId::from_trusted(*device);
-            ConversationId::of(&device, &ProspectId::from_trusted(*prospect)).to_string()
-        };
-        let conversations: Vec<_> = ids.iter().map(of).collect();
-        let conversations: Vec<(String,)> = sqlx::query_as(
-            "SELECT id FROM conversation WHERE id IN (SELECT value FROM json_each($1))",
-        )
-        .bind(json_rows(&conversations)?)
-        .fetch_all(conn)
-        .await?;
-        Ok(Self {
-            aliases: rows
-                .into_iter()
-                .map(|(device, alias, prospect)| ((device, alias), prospect))
-                .collect(),
-            conversations: conversations.into_iter().map(|(id,)| id).collect(),
-        })
+        for (device, id) in ids {
+            let (device_id, prospect) = (device.as_str(), id.as_str());
+            let alias: Option<String> = sql::query_one(
+                conn,
+                "SELECT prospect FROM prospect_alias WHERE device = ?1 AND alias = ?2",
+                [device_id, prospect],
+                |row| row.get(0),
+            )?;
+            if let Some(alias) = alias {
+                let key = (device_id.to_owned(), prospect.to_owned());
+                known.aliases.insert(key, alias);
+            }
+            let conversation = ConversationId::of(device, id);
+            if let Some(row) = Row::load(conn, conversation.as_str())? {
+                known.conversations.insert(row.id.clone(), row);
+            }
+        }
+        Ok(known)
     }
 
     /// The id under which the prospect's conversation is, and writes down the other ids that came with it.
@@ -223,7 +218,7 @@ impl KnownProspects {
         // A conversation that is there goes on, whichever of the two ids it began under.
         let has_conversation = |id: &&ProspectId| {
             self.conversations
-                .contains(ConversationId::of(device, id).as_str())
+                .contains_key(ConversationId::of(device, id).as_str())
         };
         let begun = || {
             [Some(prospect), alias]
@@ -327,26 +322,24 @@ fn as_message(echo: &OwnerEcho) -> InboundMessage {
     }
 }
 
-/// Promise I2: one row for each (device, provider's id). Answers the ids of the rows that are new.
-async fn insert(
-    conn: &mut SqliteConnection,
-    rows: &[NewRow],
-    now: Timestamp,
-) -> Result<HashSet<String>, Error> {
-    if rows.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let fresh: Vec<(String,)> = sqlx::query_as(
+/// Promise I2: one row for each (device, provider's id). Answers whether the row is new.
+fn insert(conn: &Connection, row: &NewRow, now: Timestamp) -> Result<bool, Error> {
+    let inserted = sql::execute(
+        conn,
         "INSERT INTO inbox (id, tenant, device, conversation, provider_message_id, message, state, reason, received_at)
-         SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'conversation',
-                value ->> 'provider_message_id', value ->> 'message', value ->> 'state', value ->> 'reason', $2
-         FROM json_each($1) WHERE true
-         ON CONFLICT DO NOTHING
-         RETURNING id",
-    )
-    .bind(json_rows(rows)?)
-    .bind(now.0)
-    .fetch_all(conn)
-    .await?;
-    Ok(fresh.into_iter().map(|(id,)| id).collect())
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO NOTHING",
+        params![
+            row.id,
+            row.tenant,
+            row.device,
+            row.conversation,
+            row.provider_message_id,
+            row.message,
+            row.state,
+            row.reason,
+            now.0
+        ],
+    )?;
+    Ok(inserted > 0)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{Connection, params};
 
 use super::Error;
 use super::group::{Group, Next, Notice};
 use super::host::Work;
 use super::observe::LockEvent;
-use super::rows::{PartRow, json_rows};
+use super::rows::PartRow;
+use super::sql;
 use super::writer::{Op, Stage};
 use crate::model::Event;
 use crate::model::device::UnknownPolicy;
@@ -19,9 +20,9 @@ const BUSY_PART_MS: i64 = 1_000;
 
 impl Group {
     /// Loads the parts that the group's operations name, and the open parts of their conversations.
-    pub(super) async fn load_parts(
+    pub(super) fn load_parts(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &Connection,
         ops: &[Op],
         wanted: &mut BTreeSet<String>,
     ) -> Result<(), Error> {
@@ -43,17 +44,20 @@ impl Group {
                 _ => {}
             }
         }
-        if ids.is_empty() && provider_ids.is_empty() {
-            return Ok(());
+        let mut named = Vec::new();
+        for id in ids {
+            named.extend(sql::query(conn, PART_BY_ID, [id], PartRow::read)?);
         }
-        let rows: Vec<PartRow> = sqlx::query_as(LOAD_PARTS)
-            .bind(json_rows(&ids.into_iter().collect::<Vec<_>>())?)
-            .bind(json_rows(&provider_ids.into_iter().collect::<Vec<_>>())?)
-            .fetch_all(conn)
-            .await?;
-        wanted.extend(rows.iter().map(|p| p.conversation.clone()));
+        for ids in provider_ids {
+            named.extend(sql::query(conn, PART_BY_PROVIDER_ID, ids, PartRow::read)?);
+        }
+        let conversations: BTreeSet<_> = named.iter().map(|p| p.conversation.clone()).collect();
+        for conversation in &conversations {
+            named.extend(sql::query(conn, OPEN_PARTS, [conversation], PartRow::read)?);
+        }
+        wanted.extend(conversations);
         self.parts
-            .extend(rows.into_iter().map(|p| (p.id.clone(), p)));
+            .extend(named.into_iter().map(|p| (p.id.clone(), p)));
         Ok(())
     }
 
@@ -192,74 +196,82 @@ impl Group {
         entry.row.addressee().to_owned()
     }
 
-    pub(super) async fn flush_parts(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
-        let of = |ids: &BTreeSet<String>| -> Vec<PartRow> {
-            ids.iter()
-                .filter_map(|id| self.parts.get(id))
-                .cloned()
-                .collect()
+    pub(super) fn flush_parts(&self, conn: &Connection) -> Result<(), Error> {
+        let of = |ids: &'_ BTreeSet<String>| -> Vec<&PartRow> {
+            ids.iter().filter_map(|id| self.parts.get(id)).collect()
         };
-        let new = of(&self.changes.new_parts);
-        let touched = of(&self.changes.touched_parts);
-        for (rows, sql) in [(new, INSERT_PARTS), (touched, UPDATE_PARTS)] {
-            if !rows.is_empty() {
-                sqlx::query(sql)
-                    .bind(json_rows(&rows)?)
-                    .execute(&mut *conn)
-                    .await?;
-            }
+        for part in of(&self.changes.new_parts) {
+            insert(conn, part)?;
+        }
+        for part in of(&self.changes.touched_parts) {
+            update(conn, part)?;
         }
         for device in &self.changes.hurry {
-            hurry(&mut *conn, device, self.now.0).await?;
+            sql::execute(conn, HURRY, params![device, self.now.0])?;
         }
         Ok(())
     }
 }
 
-/// What waits for its next try on a device is due now: whatever hindered it is gone.
-pub(super) async fn hurry(
-    conn: &mut SqliteConnection,
-    device: &str,
-    now: i64,
-) -> Result<(), Error> {
-    sqlx::query(
-        "UPDATE outbox SET next_at = $2
-         WHERE device = $1 AND state = 'queued' AND attempts > 0 AND next_at > $2",
+/// Promise I5: what a turn decided is inserted once; only the progress of its delivery is updated.
+fn insert(conn: &Connection, part: &PartRow) -> Result<usize, Error> {
+    sql::execute(
+        conn,
+        "INSERT INTO outbox (id, tenant, device, conversation, turn, idx, body, state, attempts, next_at, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        params![
+            part.id,
+            part.tenant,
+            part.device,
+            part.conversation,
+            part.turn,
+            part.idx,
+            part.body,
+            part.state,
+            part.attempts,
+            part.next_at,
+            part.created_at
+        ],
     )
-    .bind(device)
-    .bind(now)
-    .execute(conn)
-    .await?;
-    Ok(())
 }
+
+fn update(conn: &Connection, part: &PartRow) -> Result<usize, Error> {
+    sql::execute(
+        conn,
+        "UPDATE outbox SET state = ?2, status = ?3, attempts = ?4, next_at = ?5, provider_message_id = ?6, error = ?7,
+             settled_at = ?8
+         WHERE id = ?1",
+        params![
+            part.id,
+            part.state,
+            part.status,
+            part.attempts,
+            part.next_at,
+            part.provider_message_id,
+            part.error,
+            part.settled_at
+        ],
+    )
+}
+
+/// What waits for its next try on a device (?1) is due now (?2): whatever hindered it is gone.
+pub(super) const HURRY: &str = "
+UPDATE outbox SET next_at = ?2 WHERE device = ?1 AND state = 'queued' AND attempts > 0 AND next_at > ?2";
+
+const PART_BY_ID: &str = "
+SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
+    created_at, settled_at
+FROM outbox WHERE id = ?1";
+
+const PART_BY_PROVIDER_ID: &str = "
+SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
+    created_at, settled_at
+FROM outbox WHERE device = ?1 AND provider_message_id = ?2";
 
 // The open parts of a conversation are few, and all that it ever sent may be many: the index is named, since SQLite would
 // otherwise take that of the history.
-pub(super) const LOAD_PARTS: &str = "
-WITH named AS (
-    SELECT id, conversation FROM outbox WHERE id IN (SELECT value FROM json_each($1))
-    UNION
-    SELECT o.id, o.conversation FROM json_each($2) AS t
-    JOIN outbox AS o ON o.device = t.value ->> 0 AND o.provider_message_id = t.value ->> 1)
-SELECT * FROM outbox WHERE id IN (SELECT id FROM named)
-UNION
-SELECT * FROM outbox INDEXED BY outbox_open
-WHERE state IN ('queued', 'sending', 'unknown') AND conversation IN (SELECT conversation FROM named)";
-
-// Promise I5: what a turn decided is inserted once; only the progress of its delivery is updated.
-const INSERT_PARTS: &str = "
-INSERT INTO outbox (id, tenant, device, conversation, turn, idx, body, state, attempts, next_at, created_at)
-SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'conversation', value ->> 'turn',
-    value ->> 'idx', value ->> 'body', value ->> 'state', value ->> 'attempts', value ->> 'next_at',
-    value ->> 'created_at'
-FROM json_each($1)";
-
-const UPDATE_PARTS: &str = "
-UPDATE outbox SET state = t.state, status = t.status, attempts = t.attempts, next_at = t.next_at,
-    provider_message_id = t.provider_message_id, error = t.error, settled_at = t.settled_at
-FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'status' AS status,
-          value ->> 'attempts' AS attempts, value ->> 'next_at' AS next_at,
-          value ->> 'provider_message_id' AS provider_message_id, value ->> 'error' AS error,
-          value ->> 'settled_at' AS settled_at
-      FROM json_each($1)) AS t
-WHERE outbox.id = t.id";
+pub(super) const OPEN_PARTS: &str = "
+SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
+    created_at, settled_at
+FROM outbox INDEXED BY outbox_open
+WHERE state IN ('queued', 'sending', 'unknown') AND conversation = ?1";

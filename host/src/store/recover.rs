@@ -2,9 +2,9 @@
 //! are free at once.
 
 use metrics::counter;
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Error, Store, devices, observe};
+use super::{Error, devices, observe, sql};
 use crate::model::Timestamp;
 
 /// What the last host had left undone.
@@ -16,56 +16,47 @@ pub struct Recovered {
     pub unknown_parts: u64,
 }
 
-impl Store {
-    pub(super) async fn recover(&self) -> Result<Recovered, Error> {
-        let now = self.now().0;
-        let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
-        // The epoch rises with the next claim, so a turn of the dead process could not commit even if it still ran (I3).
-        let turns = sqlx::query(
-            "UPDATE conversation SET state = 'waiting', ready_at = $1, owner = NULL, locked_at = NULL, claimed_at = NULL,
-                 turn = NULL, crashes = crashes + 1
-             WHERE state = 'running'",
-        )
-        .bind(now)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        // Promise I8: a part that was being sent may have been. Each device says how long its provider has to tell.
-        let mut unknown_parts = 0;
-        let sending: Vec<(String,)> =
-            sqlx::query_as("SELECT DISTINCT device FROM outbox WHERE state = 'sending'")
-                .fetch_all(&mut *tx)
-                .await?;
-        let ids = sending.into_iter().map(|(device,)| device).collect();
-        for (id, device) in devices::load(&mut tx, &ids).await? {
-            unknown_parts +=
-                doubt(&mut tx, Some(&id), self.now().plus(device.unknown_window())).await?;
-        }
-        // Those of a device that this program can't read.
-        unknown_parts += doubt(&mut tx, None, self.now()).await?;
-        tx.commit().await?;
-        counter!(observe::RECOVERED).increment(turns);
-        Ok(Recovered {
-            turns,
-            unknown_parts,
-        })
+/// Takes up what the last host left.
+pub(super) fn recover(conn: &mut Connection, now: Timestamp) -> Result<Recovered, Error> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // The epoch rises with the next claim, so a turn of the dead process could not commit even if it still ran (I3).
+    let turns = sql::execute(
+        &tx,
+        "UPDATE conversation SET state = 'waiting', ready_at = ?1, owner = NULL, locked_at = NULL, claimed_at = NULL,
+             turn = NULL, crashes = crashes + 1
+         WHERE state = 'running'",
+        [now.0],
+    )? as u64;
+    // Promise I8: a part that was being sent may have been. Each device says how long its provider has to tell.
+    let mut unknown_parts = 0;
+    let sending = sql::query(
+        &tx,
+        "SELECT DISTINCT device FROM outbox WHERE state = 'sending'",
+        [],
+        |row| row.get(0),
+    )?;
+    let devices = devices::load(&tx, &sending.into_iter().collect())?;
+    for (id, device) in devices {
+        unknown_parts += doubt(&tx, Some(&id), now.plus(device.unknown_window()))?;
     }
+    // Those of a device that this program can't read.
+    unknown_parts += doubt(&tx, None, now)?;
+    tx.commit()?;
+    counter!(observe::RECOVERED).increment(turns);
+    Ok(Recovered {
+        turns,
+        unknown_parts,
+    })
 }
 
 /// Puts what was being sent on a device, or on any, in doubt. What its provider has told of already is settled at once.
-async fn doubt(
-    conn: &mut SqliteConnection,
-    device: Option<&str>,
-    until: Timestamp,
-) -> Result<u64, Error> {
-    Ok(sqlx::query(
-        "UPDATE outbox SET state = 'unknown', next_at = CASE WHEN status IS NULL THEN $2 ELSE 0 END,
+fn doubt(conn: &Connection, device: Option<&str>, until: Timestamp) -> Result<u64, Error> {
+    let parts = sql::execute(
+        conn,
+        "UPDATE outbox SET state = 'unknown', next_at = CASE WHEN status IS NULL THEN ?2 ELSE 0 END,
              error = COALESCE(error, 'the host ended while it was being sent')
-         WHERE state = 'sending' AND ($1 IS NULL OR device = $1)",
-    )
-    .bind(device)
-    .bind(until.0)
-    .execute(conn)
-    .await?
-    .rows_affected())
+         WHERE state = 'sending' AND (?1 IS NULL OR device = ?1)",
+        params![device, until.0],
+    )?;
+    Ok(parts as u64)
 }

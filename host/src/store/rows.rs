@@ -1,16 +1,15 @@
-//! Rows as the store keeps them, and how a set of them travels to SQLite: as one JSON array for each statement, so that the
-//! cost of a statement is shared by everything that waits.
+//! Rows as the writer reads and writes them.
 
-use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use rusqlite::Connection;
 
 use super::Error;
+use super::sql::{self, Columns};
 use crate::model::delivery::PartBody;
 use crate::model::overlap::State;
 use crate::model::{ConversationId, DeviceId, Lock, OutboxId, Part, ProspectId, TurnId};
 
 /// A conversation, lock and all.
-#[derive(Debug, Clone, FromRow, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     pub(super) id: String,
     pub(super) tenant: String,
@@ -18,7 +17,6 @@ pub(super) struct Row {
     pub(super) prospect: String,
     pub(super) address: Option<String>,
     pub(super) prospect_name: Option<String>,
-    #[sqlx(try_from = "String")]
     pub(super) state: StateWord,
     pub(super) version: i64,
     pub(super) claim_version: i64,
@@ -49,23 +47,94 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StateWord(pub(super) State);
 
-impl TryFrom<String> for StateWord {
-    type Error = Error;
-
-    fn try_from(word: String) -> Result<Self, Error> {
-        State::from_word(&word)
-            .map(Self)
-            .ok_or_else(|| Error::corrupt("conversation.state", word))
-    }
-}
-
-impl Serialize for StateWord {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
-    }
-}
-
 impl Row {
+    /// The conversation of this id, if there is one.
+    pub(super) fn load(conn: &Connection, id: &str) -> Result<Option<Self>, Error> {
+        sql::query_one(conn, LOAD_CONVERSATION, [id], Self::read)
+    }
+
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let mut column = Columns::of(row);
+        Ok(Self {
+            id: column.take()?,
+            tenant: column.take()?,
+            device: column.take()?,
+            prospect: column.take()?,
+            address: column.take()?,
+            prospect_name: column.take()?,
+            state: column.take()?,
+            version: column.take()?,
+            claim_version: column.take()?,
+            epoch: column.take()?,
+            owner: column.take()?,
+            locked_at: column.take()?,
+            claimed_at: column.take()?,
+            turn: column.take()?,
+            signal: column.take()?,
+            ready_at: column.take()?,
+            first_pending_at: column.take()?,
+            paused_until: column.take()?,
+            attempts: column.take()?,
+            crashes: column.take()?,
+            suspect_seq: column.take()?,
+            restarts: column.take()?,
+            turns: column.take()?,
+            clock: column.take()?,
+            seed: column.take()?,
+            last_inbound_at: column.take()?,
+            last_hash: column.take()?,
+            last_hash_at: column.take()?,
+            created_at: column.take()?,
+        })
+    }
+
+    /// Writes it down. Promise I3 once more, where it is written: a row that has a later epoch stays, and nothing of the group is
+    /// committed.
+    pub(super) fn write(&self, conn: &Connection) -> Result<(), Error> {
+        let written = sql::execute(
+            conn,
+            WRITE_CONVERSATION,
+            rusqlite::params![
+                self.id,
+                self.tenant,
+                self.device,
+                self.prospect,
+                self.address,
+                self.prospect_name,
+                self.state,
+                self.version,
+                self.claim_version,
+                self.epoch,
+                self.owner,
+                self.locked_at,
+                self.claimed_at,
+                self.turn,
+                self.signal,
+                self.ready_at,
+                self.first_pending_at,
+                self.paused_until,
+                self.attempts,
+                self.crashes,
+                self.suspect_seq,
+                self.restarts,
+                self.turns,
+                self.clock,
+                self.seed,
+                self.last_inbound_at,
+                self.last_hash,
+                self.last_hash_at,
+                self.created_at,
+            ],
+        )?;
+        match written {
+            1 => Ok(()),
+            _ => Err(Error::corrupt(
+                "conversation",
+                "a row changed under the writer's own lock",
+            )),
+        }
+    }
+
     /// A conversation that has just begun.
     pub(super) fn new(
         id: &ConversationId,
@@ -135,7 +204,7 @@ impl Row {
 }
 
 /// A part of a reply.
-#[derive(Debug, Clone, FromRow, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct PartRow {
     pub(super) id: String,
     pub(super) tenant: String,
@@ -158,6 +227,27 @@ pub(super) struct PartRow {
 pub(super) const OPEN_PARTS: [&str; 3] = ["queued", "sending", "unknown"];
 
 impl PartRow {
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let mut column = Columns::of(row);
+        Ok(Self {
+            id: column.take()?,
+            tenant: column.take()?,
+            device: column.take()?,
+            conversation: column.take()?,
+            turn: column.take()?,
+            idx: column.take()?,
+            body: column.take()?,
+            state: column.take()?,
+            status: column.take()?,
+            attempts: column.take()?,
+            next_at: column.take()?,
+            provider_message_id: column.take()?,
+            error: column.take()?,
+            created_at: column.take()?,
+            settled_at: column.take()?,
+        })
+    }
+
     pub(super) fn is_open(&self) -> bool {
         OPEN_PARTS.contains(&self.state.as_str())
     }
@@ -181,7 +271,25 @@ impl PartRow {
     }
 }
 
-/// The rows of one statement, as the JSON array that `json_each` takes apart.
-pub(super) fn json_rows<T: Serialize>(rows: &[T]) -> Result<String, Error> {
-    serde_json::to_string(rows).map_err(|e| Error::corrupt("a row on its way to the database", e))
-}
+const LOAD_CONVERSATION: &str = "
+SELECT id, tenant, device, prospect, address, prospect_name, state, version, claim_version, epoch, owner, locked_at,
+    claimed_at, turn, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts,
+    turns, clock, seed, last_inbound_at, last_hash, last_hash_at, created_at
+FROM conversation WHERE id = ?1";
+
+const WRITE_CONVERSATION: &str = "
+INSERT INTO conversation (id, tenant, device, prospect, address, prospect_name, state, version, claim_version, epoch, owner, locked_at,
+    claimed_at, turn, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts,
+    turns, clock, seed, last_inbound_at, last_hash, last_hash_at, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+    ?24, ?25, ?26, ?27, ?28, ?29)
+ON CONFLICT (id) DO UPDATE SET address = excluded.address, prospect_name = excluded.prospect_name, state = excluded.state,
+    version = excluded.version, claim_version = excluded.claim_version, epoch = excluded.epoch,
+    owner = excluded.owner, locked_at = excluded.locked_at, claimed_at = excluded.claimed_at,
+    turn = excluded.turn, signal = excluded.signal, ready_at = excluded.ready_at,
+    first_pending_at = excluded.first_pending_at, paused_until = excluded.paused_until,
+    attempts = excluded.attempts, crashes = excluded.crashes, suspect_seq = excluded.suspect_seq,
+    restarts = excluded.restarts, turns = excluded.turns, clock = excluded.clock, seed = excluded.seed,
+    last_inbound_at = excluded.last_inbound_at, last_hash = excluded.last_hash,
+    last_hash_at = excluded.last_hash_at
+WHERE conversation.epoch <= excluded.epoch";

@@ -1,21 +1,22 @@
-//! The one task that writes on the way of a message. Everything that waits for it goes into one transaction, so that one
-//! fsync, and one run of each statement, serves them all.
+//! The one thread that writes on the way of a message. Everything that waits for it goes into one transaction, so that one
+//! fsync serves it all.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::Error;
 use super::accept::{Accept, Accepted};
 use super::failpoint;
 use super::finish::{Finish, Finished};
 use super::group::{Group, Notice};
 use super::host::Work;
 use super::observe;
+use super::recover::{Recovered, recover};
 use super::settle::Settle;
+use super::{BUSY_TIMEOUT, DatabaseError, Error};
 use crate::model::{Clock, Timestamp};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -69,9 +70,12 @@ impl Stopping {
 /// The most operations in one transaction. Past this a group costs no less for each, and readers wait longer for it.
 const MAX_GROUP: usize = 256;
 
+/// Statements that stay prepared: all of the way of a message, with room for as many again.
+const PREPARED: usize = 128;
+
 pub(super) struct Writer {
-    conn: SqliteConnection,
-    options: SqliteConnectOptions,
+    conn: Connection,
+    path: PathBuf,
     clock: Clock,
     work: mpsc::UnboundedSender<Work>,
     stopping: Arc<Stopping>,
@@ -79,16 +83,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) async fn connect(
-        options: &SqliteConnectOptions,
+    /// Opens a connection of its own to a database that has its layout.
+    pub(super) fn connect(
+        path: &Path,
         clock: Clock,
         work: mpsc::UnboundedSender<Work>,
         stopping: Arc<Stopping>,
         due_changed: Arc<Notify>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            conn: options.connect().await?,
-            options: options.clone(),
+            conn: connect(path)?,
+            path: path.to_owned(),
             clock,
             work,
             stopping,
@@ -96,27 +101,32 @@ impl Writer {
         })
     }
 
+    /// Takes up what the last host left.
+    pub(super) fn recover(&mut self) -> Result<Recovered, Error> {
+        recover(&mut self.conn, self.clock.now())
+    }
+
     /// Runs until every sender is gone and the queue is empty.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Op>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Op>) {
         let mut ops = Vec::with_capacity(MAX_GROUP);
-        while queue.recv_many(&mut ops, MAX_GROUP).await > 0 {
-            self.work_once(std::mem::take(&mut ops)).await;
+        while queue.blocking_recv_many(&mut ops, MAX_GROUP) > 0 {
+            self.work_once(std::mem::take(&mut ops));
         }
-        if let Err(error) = self.conn.close().await {
+        if let Err((_, error)) = self.conn.close() {
             tracing::warn!(%error, "store: the writer's connection did not close cleanly");
         }
     }
 
     /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone. When the database itself is out of
     /// reach they all fail at once: each would only wait as long again, and whoever delivered it would not get an answer in time.
-    async fn work_once(&mut self, ops: Vec<Op>) {
-        match self.commit(&ops).await {
+    fn work_once(&mut self, ops: Vec<Op>) {
+        match self.commit(&ops) {
             Ok(answers) => reply_all(ops, answers),
             Err(error) if ops.len() == 1 || is_everybodys(&error) => fail_all(ops, error),
             Err(error) => {
                 tracing::warn!(%error, operations = ops.len(), "store: a group failed and is tried one by one");
                 for op in ops {
-                    match self.commit(std::slice::from_ref(&op)).await {
+                    match self.commit(std::slice::from_ref(&op)) {
                         Ok(answers) => reply_all(vec![op], answers),
                         Err(error) => fail(op, error),
                     }
@@ -125,14 +135,14 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, Error> {
+    fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, Error> {
         let now = self.clock.now();
         let stage = self.stopping.stage();
-        let result = transaction(&mut self.conn, ops, now, stage).await;
+        let result = transaction(&mut self.conn, ops, now, stage);
         let (answers, notices) = match result {
             Ok(done) => done,
             Err(error) => {
-                self.reconnect_if_broken().await;
+                self.reconnect_if_broken();
                 return Err(error);
             }
         };
@@ -148,17 +158,28 @@ impl Writer {
     }
 
     /// A connection whose rollback failed would refuse every later transaction.
-    async fn reconnect_if_broken(&mut self) {
-        if self.conn.ping().await.is_ok() && !self.conn.is_in_transaction() {
+    fn reconnect_if_broken(&mut self) {
+        if self.conn.is_autocommit() {
             return;
         }
-        match self.options.connect().await {
+        match connect(&self.path) {
             Ok(conn) => self.conn = conn,
             Err(error) => {
                 tracing::error!(%error, "store: the writer can't reconnect to the database")
             }
         }
     }
+}
+
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED);
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // Promise I1: a commit that was answered is on the disk.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", "ON")?;
+    Ok(conn)
 }
 
 /// What an operation is told.
@@ -169,15 +190,15 @@ pub(super) enum Answer {
     Due(Option<Timestamp>),
 }
 
-async fn transaction(
-    conn: &mut SqliteConnection,
+fn transaction(
+    conn: &mut Connection,
     ops: &[Op],
     now: Timestamp,
     stage: Stage,
 ) -> Result<(Vec<Answer>, Vec<Notice>), Error> {
     // IMMEDIATE: the write lock is taken before anything is read, so what a group has read stays true.
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    let mut group = Group::load(&mut tx, ops, now, stage).await?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut group = Group::load(&tx, ops, now, stage)?;
     let mut answers = Vec::with_capacity(ops.len());
     for (i, op) in ops.iter().enumerate() {
         answers.push(match op {
@@ -198,9 +219,9 @@ async fn transaction(
     if due {
         group.due();
     }
-    let notices = group.flush(&mut tx).await?;
+    let notices = group.flush(&tx)?;
     if due {
-        let next = super::due::next_due(&mut tx, now).await?;
+        let next = super::due::next_due(&tx, now)?;
         for answer in &mut answers {
             if let Answer::Due(at) = answer {
                 *at = next;
@@ -208,7 +229,7 @@ async fn transaction(
         }
     }
     failpoint::written(ops);
-    tx.commit().await?;
+    tx.commit()?;
     failpoint::committed(ops);
     Ok((answers, notices))
 }
@@ -231,14 +252,12 @@ fn is_everybodys(error: &Error) -> bool {
     /// BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN and NOTADB (sqlite.org/rescode.html); the extended codes have
     /// them in their lowest byte.
     const CODES: [i32; 8] = [5, 6, 8, 10, 11, 13, 14, 26];
-    match error {
-        Error::Database(sqlx::Error::Database(error)) => error
-            .code()
-            .and_then(|code| code.parse::<i32>().ok())
-            .is_some_and(|code| CODES.contains(&(code & 0xff))),
-        Error::Database(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) => true,
-        _ => false,
-    }
+    let Error::Database(DatabaseError::Writer(error)) = error else {
+        return false;
+    };
+    error
+        .sqlite_error()
+        .is_some_and(|error| CODES.contains(&(error.extended_code & 0xff)))
 }
 
 fn fail_all(ops: Vec<Op>, error: Error) {
@@ -248,8 +267,7 @@ fn fail_all(ops: Vec<Op>, error: Error) {
         fail(first, error);
     }
     for op in ops {
-        let same = sqlx::Error::Io(std::io::Error::other(words.clone()));
-        fail(op, Error::Database(same));
+        fail(op, DatabaseError::Shared(words.clone()).into());
     }
 }
 

@@ -441,13 +441,13 @@ async fn the_open_parts_of_a_conversation_are_found_by_their_index() {
     let f = fixture(DeviceSettings::default()).await;
     let mut plans = vec![];
     for (sql, index) in [
-        (crate::store::outbox::LOAD_PARTS, "outbox_open"),
+        (crate::store::outbox::OPEN_PARTS, "outbox_open"),
         (
             "SELECT COUNT(*) FROM inbox WHERE inbox.conversation = 'x' AND inbox.state = 'pending'",
             "inbox_pending",
         ),
         (
-            "UPDATE inbox SET state = 'absorbed' WHERE state = 'pending' AND conversation IN (SELECT value FROM json_each('[]'))",
+            "UPDATE inbox SET state = 'absorbed' WHERE state = 'pending' AND conversation = 'x'",
             "inbox_pending",
         ),
     ] {

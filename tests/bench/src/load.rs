@@ -1,0 +1,249 @@
+//! The load: webhooks over connections that stay open, each answered and replied to before its conversation is used again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::host::{DEVICE, Host};
+use crate::provider::Provider;
+use crate::webhook;
+
+/// Messages under way at once, at saturation.
+pub(crate) const IN_FLIGHT: usize = 256;
+
+/// Conversations that they are spread over.
+pub(crate) const CONVERSATIONS: usize = 2_000;
+
+/// The steady load, in messages a second.
+pub(crate) const STEADY_RATE: u32 = 100;
+
+/// How long a reply may take before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the host's memory is looked at.
+const MEMORY_EVERY: Duration = Duration::from_millis(500);
+
+/// Connections that the steady load begins with. More are opened if these are all in use.
+const STEADY_CONNECTIONS: usize = 16;
+
+type Connection = SendRequest<Full<Bytes>>;
+
+/// A closed loop: so many in flight, and as fast as it goes.
+#[derive(Debug)]
+pub(crate) struct Saturation {
+    pub(crate) messages: u64,
+    pub(crate) took: Duration,
+    /// The host's CPU time meanwhile.
+    pub(crate) cpu: Duration,
+    /// The highest memory that was seen, in bytes.
+    pub(crate) memory: u64,
+    pub(crate) latency: Latency,
+}
+
+/// How long it took to answer the webhook, and to reply.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Latency {
+    pub(crate) acks: Vec<Duration>,
+    pub(crate) replies: Vec<Duration>,
+}
+
+impl Latency {
+    pub(crate) fn join(&mut self, other: Self) {
+        self.acks.extend(other.acks);
+        self.replies.extend(other.replies);
+    }
+
+    fn note(&mut self, exchange: &Exchange) {
+        self.acks.push(exchange.ack);
+        self.replies.push(exchange.reply);
+    }
+}
+
+/// What one message took.
+struct Exchange {
+    ack: Duration,
+    reply: Duration,
+}
+
+/// Writes to a host and waits for the replies at the provider.
+pub(crate) struct Driver<'a> {
+    host: &'a Host,
+    provider: &'a Provider,
+    /// Tells this driver's messages from those of any other run.
+    run: u64,
+    next: Cell<u64>,
+    path: String,
+    authority: String,
+}
+
+impl<'a> Driver<'a> {
+    pub(crate) fn new(host: &'a Host, provider: &'a Provider) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            host,
+            provider,
+            run: since.map_or(0, |since| since.as_nanos() as u64),
+            next: Cell::default(),
+            path: format!("/webhooks/{DEVICE}"),
+            authority: host.address.to_string(),
+        }
+    }
+
+    /// The closed loop.
+    pub(crate) async fn saturate(&self, time: Duration) -> Result<Saturation> {
+        let idle: RefCell<VecDeque<usize>> = RefCell::new((0..CONVERSATIONS).collect());
+        let mut connections = Vec::with_capacity(IN_FLIGHT);
+        for _ in 0..IN_FLIGHT {
+            connections.push(self.connect().await?);
+        }
+        let (cpu, started) = (self.host.cpu()?, Instant::now());
+        let end = started + time;
+        let loops = connections
+            .into_iter()
+            .map(|connection| self.write_until(end, connection, &idle));
+        let memory = Cell::new(self.host.memory()?);
+        let latencies = tokio::select! {
+            latencies = try_join_all(loops) => latencies?,
+            watched = self.watch_memory(&memory) => return Err(watched),
+        };
+        let (took, cpu) = (started.elapsed(), self.host.cpu()?.saturating_sub(cpu));
+        ensure!(
+            self.provider.surplus() == 0,
+            "{} replies arrived that nobody waited for",
+            self.provider.surplus()
+        );
+        let mut latency = Latency::default();
+        latencies.into_iter().for_each(|l| latency.join(l));
+        Ok(Saturation {
+            messages: latency.replies.len() as u64,
+            took,
+            cpu,
+            memory: memory.get(),
+            latency,
+        })
+    }
+
+    async fn write_until(
+        &self,
+        end: Instant,
+        mut connection: Connection,
+        idle: &RefCell<VecDeque<usize>>,
+    ) -> Result<Latency> {
+        let mut latency = Latency::default();
+        while Instant::now() < end {
+            let conversation = idle.borrow_mut().pop_front();
+            let conversation = conversation.context("no conversation is idle")?;
+            let exchange = self.exchange(&mut connection, conversation, Instant::now());
+            latency.note(&exchange.await?);
+            idle.borrow_mut().push_back(conversation);
+        }
+        Ok(latency)
+    }
+
+    /// Keeps the highest that was seen; ends with an error only.
+    async fn watch_memory(&self, highest: &Cell<u64>) -> anyhow::Error {
+        loop {
+            tokio::time::sleep(MEMORY_EVERY).await;
+            match self.host.memory() {
+                Ok(now) => highest.set(highest.get().max(now)),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// The open loop: a message every hundredth of a second, whether or not the last one is answered. Each is timed from the
+    /// moment at which it was due.
+    pub(crate) async fn steady(&self, time: Duration) -> Result<Latency> {
+        let between = Duration::from_secs(1) / STEADY_RATE;
+        let count = time.as_millis() / between.as_millis();
+        let pool: RefCell<Vec<Connection>> = RefCell::default();
+        for _ in 0..STEADY_CONNECTIONS {
+            let connection = self.connect().await?;
+            pool.borrow_mut().push(connection);
+        }
+        let begin = Instant::now() + between;
+        let messages = (0..count as u32).map(|n| {
+            let pool = &pool;
+            let due = begin + between * n;
+            async move {
+                tokio::time::sleep_until(due.into()).await;
+                // Tokio's clock has whole milliseconds and is late by up to one; the message counts from when it leaves.
+                let due = Instant::now();
+                let connection = pool.borrow_mut().pop();
+                let mut connection = match connection {
+                    Some(connection) => connection,
+                    None => self.connect().await?,
+                };
+                let conversation = n as usize % CONVERSATIONS;
+                let exchange = self.exchange(&mut connection, conversation, due).await?;
+                pool.borrow_mut().push(connection);
+                anyhow::Ok(exchange)
+            }
+        });
+        let mut latency = Latency::default();
+        for exchange in try_join_all(messages).await? {
+            latency.note(&exchange);
+        }
+        Ok(latency)
+    }
+
+    /// One message: the webhook, its answer, its reply.
+    async fn exchange(
+        &self,
+        connection: &mut Connection,
+        conversation: usize,
+        since: Instant,
+    ) -> Result<Exchange> {
+        let message = self.next.replace(self.next.get() + 1);
+        let signed = webhook::text(conversation, message, self.run);
+        let reply = self.provider.expect(conversation);
+        let request = Request::post(&*self.path)
+            .header("host", &*self.authority)
+            .header("content-type", "application/json")
+            .header("user-agent", "facebookexternalua")
+            .header("x-hub-signature-256", signed.signature)
+            .body(Full::from(signed.body))?;
+        let answer = connection.send_request(request).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        let ack = since.elapsed();
+        ensure!(
+            status == StatusCode::OK,
+            "a webhook was answered {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        let reply = tokio::time::timeout(PATIENCE, reply)
+            .await
+            .with_context(|| format!("no reply within {PATIENCE:?}"))??;
+        let expected = format!("You said: {}", webhook::words(message));
+        ensure!(reply.text == expected, "{expected:?} became {:?}", reply.text);
+        Ok(Exchange {
+            ack,
+            reply: reply.at.saturating_duration_since(since),
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the connection's task ends with its connection"
+    )]
+    async fn connect(&self) -> Result<Connection> {
+        let stream = TcpStream::connect(self.host.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::task::spawn_local(async move {
+            // Its end is seen by whoever sends on it.
+            drop(connection.await);
+        });
+        Ok(sender)
+    }
+}

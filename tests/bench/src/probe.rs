@@ -1,0 +1,77 @@
+//! What the machine does meanwhile: one fsync on the database's disk, and a fixed piece of work on the processor.
+
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use sha2::{Digest as _, Sha256};
+
+/// How often each is done.
+const SYNCS: usize = 200;
+const HASHES: usize = 21;
+
+/// What is written before each fsync: about what a small commit adds to SQLite's log, a few pages.
+const WRITE_BYTES: usize = 16 << 10;
+
+/// The file that is written over and over, as SQLite does with its log. It is as large as that gets before it begins anew.
+const FILE_BYTES: u64 = 4 << 20;
+
+/// What is hashed.
+const HASH_BYTES: usize = 1 << 20;
+
+/// What a probe took.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe {
+    /// Each fsync.
+    pub(crate) syncs: Vec<Duration>,
+    /// SHA-256 of one MiB, the median.
+    pub(crate) hash: Duration,
+}
+
+/// Takes both, one after the other; they need a quarter of a second and more where the disk is slow.
+pub(crate) fn take(dir: &Path) -> Result<Probe> {
+    Ok(Probe {
+        syncs: syncs(&dir.join("fsync-probe"))?,
+        hash: hash(),
+    })
+}
+
+fn syncs(path: &Path) -> Result<Vec<Duration>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path)?;
+    let page = vec![0x5a; WRITE_BYTES];
+    let slots = FILE_BYTES / WRITE_BYTES as u64;
+    // Written once before, so that an fsync has no new blocks to allocate.
+    for slot in 0..slots {
+        file.write_all_at(&page, slot * WRITE_BYTES as u64)?;
+    }
+    file.sync_all()?;
+    let mut took = Vec::with_capacity(SYNCS);
+    for slot in (0..slots).cycle().take(SYNCS) {
+        file.write_all_at(&page, slot * WRITE_BYTES as u64)?;
+        let started = Instant::now();
+        file.sync_data()?;
+        took.push(started.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took)
+}
+
+fn hash() -> Duration {
+    let bytes = vec![0x5a; HASH_BYTES];
+    let mut took: Vec<_> = (0..HASHES)
+        .map(|_| {
+            let started = Instant::now();
+            black_box(Sha256::digest(black_box(&bytes)));
+            started.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    took.get(HASHES / 2).copied().unwrap_or_default()
+}
