@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::channel;
 use crate::model::delivery::Presence;
 use crate::model::{DeadScope, Delivery, Device, DeviceId, Part, ProspectId, Shares, TenantId};
-use crate::store::{Error, Host, Settle, Settled};
+use crate::store::{Access, Error, Host, Settle, Settled};
 
 /// Parts that were sent, retried and so on, by `result`.
 const PARTS: &str = "nodepath_parts_total";
@@ -84,9 +84,9 @@ impl Deliveries {
         let Ok(_slot) = self.0.slots.try_acquire() else {
             return;
         };
-        match self.0.host.credentials(device).await {
-            Ok(credentials) => {
-                channel::presence(&self.0.client, &credentials, prospect, last, signal).await
+        match self.0.host.access(device).await {
+            Ok(access) => {
+                channel::presence(&self.0.client, &access.credentials, prospect, last, signal).await
             }
             Err(error) => tracing::debug!(%error, "delivery: presence was not shown"),
         }
@@ -138,8 +138,11 @@ impl Inner {
     }
 
     async fn attempt(&self, part: &Part) -> Result<Settled, Error> {
-        let device = self.host.device(&part.device).await?;
-        let credentials = self.host.credentials(&part.device).await?;
+        let access = self.host.access(&part.device).await?;
+        let Access {
+            device,
+            credentials,
+        } = &*access;
         let Some(_share) = self.shares.take(device.tenant.clone()) else {
             let why = "the tenant's share of requests is under way";
             return Ok(self.not_tried(SHARE_PAUSE, why.to_owned()));
@@ -155,11 +158,11 @@ impl Inner {
         let started = std::time::Instant::now();
         // Where the tests let the host panic, or end, before the request and after its answer.
         fail::fail_point!("delivery.attempt", |_| std::process::abort());
-        let delivery = channel::send(&self.client, &credentials, part, now).await;
+        let delivery = channel::send(&self.client, credentials, part, now).await;
         fail::fail_point!("delivery.answered", |_| std::process::abort());
         metrics::histogram!(SEND_SECONDS).record(started.elapsed().as_secs_f64());
         drop(slot);
-        Ok(self.decide(part, &device, delivery))
+        Ok(self.decide(part, device, delivery))
     }
 
     /// What follows from a try, by the device's settings and the channel's schedule.
@@ -192,8 +195,8 @@ impl Inner {
 
     /// The part may have left before the panic, so nobody can tell.
     async fn panicked(&self, device: &DeviceId) -> Settled {
-        let window = match self.host.device(device).await {
-            Ok(device) => device.unknown_window(),
+        let window = match self.host.access(device).await {
+            Ok(access) => access.device.unknown_window(),
             Err(_) => Duration::ZERO,
         };
         Settled::Unknown {

@@ -10,6 +10,7 @@
 //! **Invariant:** no transaction leaves this module.
 
 mod accept;
+mod access;
 mod claim;
 mod conversations;
 mod dead;
@@ -34,6 +35,7 @@ mod tenants;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -44,6 +46,7 @@ use crate::model::secret::{self, Sealer};
 use crate::model::{Clock, Timestamp};
 
 pub use accept::{Accept, Accepted, Fate};
+pub use access::Access;
 pub use conversations::{
     ByHand, ConversationDetail, ConversationSummary, InboxRow, OutboxRow, Shown, TurnRow,
 };
@@ -165,6 +168,7 @@ pub struct Store {
     writers: SqlitePool,
     clock: Clock,
     sealer: Option<Sealer>,
+    remembered: Arc<access::Remembered>,
 }
 
 impl Store {
@@ -193,6 +197,7 @@ impl Store {
             writers,
             clock,
             sealer: sealer.into(),
+            remembered: Arc::default(),
         })
     }
 

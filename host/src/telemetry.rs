@@ -2,23 +2,28 @@
 //!
 //! Names of metrics stand as constants beside what counts them; here is only what they have in common.
 
+mod batch;
 mod file;
 mod line;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Subscriber;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::model::Clock;
 
+use batch::hand_over;
 use file::LogFile;
 use line::{ConsoleFields, FileFields, JsonLine, TextLine};
 
@@ -119,15 +124,18 @@ const SECONDS: [f64; 14] = [
 /// Upper bounds for every other histogram: they count things of a batch.
 const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0];
 
-/// The figures of this process.
+/// The figures of this process. As long as a clone of it lives, log lines are written.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    _lines: Arc<Vec<WorkerGuard>>,
+}
 
 impl Metrics {
     /// The figures in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        self.handle.render()
     }
 }
 
@@ -143,10 +151,17 @@ impl std::fmt::Debug for Metrics {
 /// # Errors
 /// If the file can't be opened, or something has done it before.
 pub fn start(settings: &Settings) -> Result<Metrics, Error> {
-    let (file, filter) = (file_layer(settings)?, filter(settings)?);
+    let (file, filter) = (open_file(settings)?, filter(settings)?);
+    let (stderr, guard) = hand_over("log-console", std::io::stderr());
+    let mut lines = vec![guard];
+    let file = file.map(|file| {
+        let (file, guard) = hand_over("log-file", file);
+        lines.push(guard);
+        file_layer(file)
+    });
     let console = tracing_subscriber::fmt::layer()
         .fmt_fields(ConsoleFields)
-        .with_writer(std::io::stderr);
+        .with_writer(stderr);
     let console = match settings.format {
         Format::Text => console
             .with_ansi(std::io::stderr().is_terminal())
@@ -169,7 +184,10 @@ pub fn start(settings: &Settings) -> Result<Metrics, Error> {
         .map_err(|error| Error::Taken(error.to_string()))?;
     let counted = handle.clone();
     keep_up(UPKEEP, move || counted.run_upkeep()).map_err(Error::Upkeep)?;
-    Ok(Metrics(handle))
+    Ok(Metrics {
+        handle,
+        _lines: Arc::new(lines),
+    })
 }
 
 /// Does `upkeep` every so often, whether or not anybody asks for the figures, for as long as the process lives: the recorder
@@ -194,7 +212,8 @@ pub fn start_with(
     settings: &Settings,
     watcher: impl Layer<Registry> + Send + Sync,
 ) -> Result<(), Error> {
-    let (file, filter) = (file_layer(settings)?, filter(settings)?);
+    let (file, filter) = (open_file(settings)?, filter(settings)?);
+    let file = file.map(file_layer);
     tracing_subscriber::registry()
         .with(watcher.and_then(file).with_filter(filter))
         .try_init()
@@ -218,11 +237,8 @@ pub fn start_quiet(filter: &str) -> Result<(), Error> {
         .map_err(|error| Error::Taken(error.to_string()))
 }
 
-/// Lines as the seed shows them, in the file that the settings name.
-fn file_layer<S>(settings: &Settings) -> Result<Option<impl Layer<S> + use<S>>, Error>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+/// The file that the settings name.
+fn open_file(settings: &Settings) -> Result<Option<LogFile>, Error> {
     let Some(path) = &settings.file else {
         return Ok(None);
     };
@@ -230,13 +246,20 @@ where
         path: path.clone(),
         source,
     })?;
-    Ok(Some(
-        tracing_subscriber::fmt::layer()
-            .event_format(TextLine::new(Clock::System))
-            .fmt_fields(FileFields)
-            .with_ansi(false)
-            .with_writer(file),
-    ))
+    Ok(Some(file))
+}
+
+/// Lines as the seed shows them.
+fn file_layer<S, W>(file: W) -> impl Layer<S> + use<S, W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .event_format(TextLine::new(Clock::System))
+        .fmt_fields(FileFields)
+        .with_ansi(false)
+        .with_writer(file)
 }
 
 fn filter(settings: &Settings) -> Result<EnvFilter, Error> {
@@ -262,7 +285,7 @@ mod tests {
             metrics::histogram!("test_wait_seconds").record(0.002);
             metrics::histogram!("test_batch").record(3.0);
         });
-        let text = Metrics(recorder.handle()).render();
+        let text = recorder.handle().render();
         assert!(
             text.contains("test_wait_seconds_bucket{le=\"0.005\"} 1"),
             "{text}"

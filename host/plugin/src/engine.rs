@@ -6,7 +6,7 @@ use std::thread::{self, Thread};
 
 use tokio::sync::watch;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
     WasmFeatures,
 };
 
@@ -36,7 +36,9 @@ pub(super) fn for_running(max_instances: u32) -> Result<Engine, Error> {
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(POOL_MEMORY)
         .linear_memory_keep_resident(KEEP_RESIDENT)
-        .table_keep_resident(KEEP_RESIDENT);
+        .table_keep_resident(KEEP_RESIDENT)
+        // Where the kernel can tell which pages were touched (Linux 6.7), just those are zeroed, wherever they are.
+        .pagemap_scan(Enabled::Auto);
     let mut config = config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(Error::engine)

@@ -14,7 +14,7 @@ use super::AppState;
 use super::problem::Problem;
 use crate::channel;
 use crate::model::{DeviceId, Event};
-use crate::store::{Accept, Accepted, Fate};
+use crate::store::{Accept, Accepted, Access, Fate};
 
 /// Webhooks by the `status` that they were answered with.
 const WEBHOOKS: &str = "nodepath_webhooks_total";
@@ -50,8 +50,8 @@ pub(super) async fn challenge(
     RawQuery(query): RawQuery,
 ) -> Result<String, Problem> {
     let device = DeviceId::parse(&device).map_err(|_| Problem::no_such_device())?;
-    let credentials = state.host.credentials(&device).await?;
-    channel::challenge(&credentials, query.as_deref().unwrap_or_default())
+    let access = state.host.access(&device).await?;
+    channel::challenge(&access.credentials, query.as_deref().unwrap_or_default())
         .map_err(|error| Problem::forbidden(error.to_string()))
 }
 
@@ -78,9 +78,12 @@ async fn take_in(
     body: Body,
 ) -> Result<Received, Problem> {
     let id = DeviceId::parse(device).map_err(|_| Problem::no_such_device())?;
-    let device = state.host.device(&id).await?;
+    let access = state.host.access(&id).await?;
+    let Access {
+        device,
+        credentials,
+    } = &*access;
     channel::is_signed(device.channel, headers)?;
-    let credentials = state.host.credentials(&id).await?;
     let body = {
         let _share = state.shares.take(id.clone()).ok_or_else(Problem::busy)?;
         // The semaphore is never closed; if it were, the webhook is read all the same.
@@ -88,8 +91,8 @@ async fn take_in(
         read(body, channel::max_body_bytes(device.channel)).await?
     };
     let now = state.host.clock().now();
-    channel::verify(&credentials, headers, &body, now)?;
-    let events = channel::parse(&credentials, headers, &body, now)?;
+    channel::verify(credentials, headers, &body, now)?;
+    let events = channel::parse(credentials, headers, &body, now)?;
     let intake = tracing::info_span!("intake", events = events.len());
     store(state, id, events).instrument(intake).await
 }

@@ -21,9 +21,6 @@ use crate::model::{
     Claim, ConversationId, Device, Lock, MessageId, ProspectId, TimerId, Timestamp, Trigger, TurnId,
 };
 
-/// The most messages that one turn answers; what is beyond waits for the next. A plugin is given all of them in one list.
-const MAX_MESSAGES_PER_TURN: i64 = 100;
-
 /// After so many ends of the host in the middle of a turn it is taken to be the cause.
 const SUSPICIOUS: i64 = 2;
 
@@ -93,9 +90,11 @@ impl Group {
     fn load_pending(&mut self, conn: &Connection, conversation: &str) -> Result<Pending, Error> {
         let rows: Vec<(String, i64, i64, String)> = sql::query(
             conn,
+            // A plugin is given all of them in one list; what is beyond the limit waits for the next turn. The number stands here,
+            // since SQLite plans a statement anew whenever its limit is bound.
             "SELECT id, seq, received_at, message FROM inbox WHERE state = 'pending' AND conversation = ?1
-             ORDER BY seq LIMIT ?2",
-            params![conversation, MAX_MESSAGES_PER_TURN],
+             ORDER BY seq LIMIT 100",
+            [conversation],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
         let mut pending = Pending::default();

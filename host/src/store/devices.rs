@@ -189,6 +189,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
+        self.remembered.forget(&was.id);
         Ok(DeviceChange::Made)
     }
 
@@ -222,7 +223,9 @@ impl Store {
             .bind(self.now().0)
             .execute(&mut *tx)
             .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.remembered.forget(id);
+        Ok(())
     }
 
     /// A device.

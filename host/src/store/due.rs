@@ -10,9 +10,6 @@ use super::sql;
 use crate::model::Timestamp;
 use crate::model::overlap::State;
 
-/// The most of each kind that one look takes up; the next look follows at once.
-const BATCH: i64 = 256;
-
 /// What is due.
 #[derive(Default)]
 pub(super) struct DueRows {
@@ -21,23 +18,25 @@ pub(super) struct DueRows {
 }
 
 impl DueRows {
+    /// One look takes up 256 of each kind, and the next follows at once. The number stands in the statements, since SQLite plans a
+    /// statement anew whenever its limit is bound.
     pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Self, Error> {
         let conversations = sql::query(
             conn,
             "SELECT id FROM (SELECT id FROM conversation WHERE state = 'waiting' AND ready_at <= ?1
-                             ORDER BY ready_at LIMIT ?2)
+                             ORDER BY ready_at LIMIT 256)
              UNION
              SELECT id FROM (SELECT c.id FROM timer AS t JOIN conversation AS c ON c.id = t.conversation
                              WHERE t.due <= ?1 AND c.state = 'idle' AND (c.paused_until IS NULL OR c.paused_until <= ?1)
-                             ORDER BY t.due LIMIT ?2)",
-            [now.0, BATCH],
+                             ORDER BY t.due LIMIT 256)",
+            [now.0],
             |row| row.get(0),
         )?;
         let parts = sql::query(
             conn,
             "SELECT id FROM outbox WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL AND next_at <= ?1
-             ORDER BY next_at LIMIT ?2",
-            [now.0, BATCH],
+             ORDER BY next_at LIMIT 256",
+            [now.0],
             |row| row.get(0),
         )?;
         Ok(Self {

@@ -69,7 +69,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Takes one line of the formatter at a time.
+/// Takes whole lines of the formatter.
 pub(super) struct LineWriter<'a>(&'a LogFile);
 
 impl Write for LineWriter<'_> {
@@ -78,6 +78,17 @@ impl Write for LineWriter<'_> {
             metrics::counter!(LOST).increment(1);
         }
         Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes whole lines, several at a time.
+impl Write for LogFile {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        LineWriter(self).write(lines)
     }
 
     fn flush(&mut self) -> io::Result<()> {
