@@ -1,4 +1,7 @@
 -- The whole path of a message. Ids are TEXT, times are milliseconds since 1970 in UTC, structured values are JSON as TEXT.
+--
+-- Checks and partial indices say `a OR b OR c` and not `IN (a, b, c)`: SQLite makes a table of a list of three or more, anew for each
+-- row that is written.
 
 CREATE TABLE tenant (
     id          TEXT PRIMARY KEY,
@@ -41,7 +44,7 @@ CREATE TABLE conversation (
     -- Where replies go, if they last wrote under another id than the one that the conversation began with.
     address          TEXT,
     prospect_name    TEXT,
-    state            TEXT NOT NULL CHECK (state IN ('idle', 'waiting', 'running', 'sending')),
+    state            TEXT NOT NULL CHECK (state = 'idle' OR state = 'waiting' OR state = 'running' OR state = 'sending'),
     version          INTEGER NOT NULL,
     claim_version    INTEGER NOT NULL,
     epoch            INTEGER NOT NULL,
@@ -88,7 +91,8 @@ CREATE TABLE inbox (
     provider_message_id TEXT,
     message             TEXT NOT NULL,
     state               TEXT NOT NULL
-        CHECK (state IN ('pending', 'done', 'skipped', 'absorbed', 'dead', 'ignored', 'human')),
+        CHECK (state = 'pending' OR state = 'done' OR state = 'skipped' OR state = 'absorbed' OR state = 'dead' OR state = 'ignored'
+            OR state = 'human'),
     reason              TEXT,
     turn                TEXT,
     received_at         INTEGER NOT NULL,
@@ -127,7 +131,8 @@ CREATE TABLE outbox (
     turn                TEXT NOT NULL,
     idx                 INTEGER NOT NULL,
     body                TEXT NOT NULL,
-    state               TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'unknown', 'sent', 'held', 'dead')),
+    state               TEXT NOT NULL
+        CHECK (state = 'queued' OR state = 'sending' OR state = 'unknown' OR state = 'sent' OR state = 'held' OR state = 'dead'),
     status              TEXT,
     attempts            INTEGER NOT NULL,
     next_at             INTEGER,
@@ -137,7 +142,7 @@ CREATE TABLE outbox (
     settled_at          INTEGER,
     UNIQUE (turn, idx)
 );
-CREATE INDEX outbox_open ON outbox (conversation) WHERE state IN ('queued', 'sending', 'unknown');
+CREATE INDEX outbox_open ON outbox (conversation) WHERE state = 'queued' OR state = 'sending' OR state = 'unknown';
 CREATE INDEX outbox_due ON outbox (next_at) WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL;
 CREATE INDEX outbox_provider ON outbox (device, provider_message_id) WHERE provider_message_id IS NOT NULL;
 CREATE INDEX outbox_history ON outbox (conversation, created_at);

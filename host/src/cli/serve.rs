@@ -46,8 +46,11 @@ async fn serve(context: &Context, config: &Config, metrics: Metrics) -> anyhow::
         data_dir = %config.data_dir.display(),
         "serve: taking webhooks at /webhooks/<device id>"
     );
+    // On the runtime's own threads: what this one waits for would wake it, and then another, for every step of every message.
+    #[expect(clippy::disallowed_methods, reason = "it is awaited right here")]
+    let running = tokio::spawn(app.run(listener, admin, stop.clone().cancelled_owned()));
     tokio::select! {
-        ended = app.run(listener, admin, stop.clone().cancelled_owned()) => ended,
+        ended = running => ended.context("the host panicked; its log says where")?,
         () = signals.stop_at_first_return_at_second(&stop) => {
             anyhow::bail!("stopped at once by a second signal; what was under way goes on at the next start");
         }

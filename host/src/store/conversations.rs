@@ -225,7 +225,7 @@ impl Store {
         }
         sqlx::query(
             "UPDATE outbox SET state = 'held', next_at = NULL, error = 'unlocked by hand', settled_at = $2
-             WHERE conversation = $1 AND state IN ('queued', 'sending', 'unknown')",
+             WHERE conversation = $1 AND (state = 'queued' OR state = 'sending' OR state = 'unknown')",
         )
         .bind(id.as_str())
         .bind(self.now().0)

@@ -255,8 +255,10 @@ impl Group {
 
     fn flush_rows(&self, conn: &Connection) -> Result<(), Error> {
         for entry in self.rows.values() {
-            if entry.was.as_ref() != Some(&entry.row) {
-                entry.row.write(conn)?;
+            match &entry.was {
+                None => entry.row.insert(conn)?,
+                Some(was) if *was != entry.row => entry.row.update(conn)?,
+                Some(_) => {}
             }
         }
         Ok(())

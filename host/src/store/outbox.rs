@@ -274,4 +274,4 @@ pub(super) const OPEN_PARTS: &str = "
 SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
     created_at, settled_at
 FROM outbox INDEXED BY outbox_open
-WHERE state IN ('queued', 'sending', 'unknown') AND conversation = ?1";
+WHERE (state = 'queued' OR state = 'sending' OR state = 'unknown') AND conversation = ?1";

@@ -1,6 +1,6 @@
 //! Rows as the writer reads and writes them.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::Error;
 use super::sql::{self, Columns};
@@ -88,17 +88,21 @@ impl Row {
         })
     }
 
-    /// Writes it down. Promise I3 once more, where it is written: a row that has a later epoch stays, and nothing of the group is
-    /// committed.
-    pub(super) fn write(&self, conn: &Connection) -> Result<(), Error> {
-        let written = sql::execute(
+    /// Writes down one that is new.
+    pub(super) fn insert(&self, conn: &Connection) -> Result<(), Error> {
+        let fixed = params![self.id, self.tenant, self.device, self.prospect, self.created_at];
+        sql::execute(conn, INSERT_CONVERSATION, fixed)?;
+        self.update(conn)
+    }
+
+    /// Writes down what has changed. Promise I3 once more, where it is written: a row that has a later epoch stays, and nothing of the
+    /// group is committed.
+    pub(super) fn update(&self, conn: &Connection) -> Result<(), Error> {
+        let updated = sql::execute(
             conn,
-            WRITE_CONVERSATION,
-            rusqlite::params![
+            UPDATE_CONVERSATION,
+            params![
                 self.id,
-                self.tenant,
-                self.device,
-                self.prospect,
                 self.address,
                 self.prospect_name,
                 self.state,
@@ -123,10 +127,9 @@ impl Row {
                 self.last_inbound_at,
                 self.last_hash,
                 self.last_hash_at,
-                self.created_at,
             ],
         )?;
-        match written {
+        match updated {
             1 => Ok(()),
             _ => Err(Error::corrupt(
                 "conversation",
@@ -277,19 +280,15 @@ SELECT id, tenant, device, prospect, address, prospect_name, state, version, cla
     turns, clock, seed, last_inbound_at, last_hash, last_hash_at, created_at
 FROM conversation WHERE id = ?1";
 
-const WRITE_CONVERSATION: &str = "
-INSERT INTO conversation (id, tenant, device, prospect, address, prospect_name, state, version, claim_version, epoch, owner, locked_at,
-    claimed_at, turn, signal, ready_at, first_pending_at, paused_until, attempts, crashes, suspect_seq, restarts,
-    turns, clock, seed, last_inbound_at, last_hash, last_hash_at, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-    ?24, ?25, ?26, ?27, ?28, ?29)
-ON CONFLICT (id) DO UPDATE SET address = excluded.address, prospect_name = excluded.prospect_name, state = excluded.state,
-    version = excluded.version, claim_version = excluded.claim_version, epoch = excluded.epoch,
-    owner = excluded.owner, locked_at = excluded.locked_at, claimed_at = excluded.claimed_at,
-    turn = excluded.turn, signal = excluded.signal, ready_at = excluded.ready_at,
-    first_pending_at = excluded.first_pending_at, paused_until = excluded.paused_until,
-    attempts = excluded.attempts, crashes = excluded.crashes, suspect_seq = excluded.suspect_seq,
-    restarts = excluded.restarts, turns = excluded.turns, clock = excluded.clock, seed = excluded.seed,
-    last_inbound_at = excluded.last_inbound_at, last_hash = excluded.last_hash,
-    last_hash_at = excluded.last_hash_at
-WHERE conversation.epoch <= excluded.epoch";
+// The rest of its columns follows at once, by the statement that every change takes.
+const INSERT_CONVERSATION: &str = "
+INSERT INTO conversation (id, tenant, device, prospect, created_at, state, version, claim_version, epoch, attempts, crashes, restarts,
+    turns, clock, seed)
+VALUES (?1, ?2, ?3, ?4, ?5, 'idle', 0, 0, 0, 0, 0, 0, 0, 0, 0)";
+
+const UPDATE_CONVERSATION: &str = "
+UPDATE conversation SET address = ?2, prospect_name = ?3, state = ?4, version = ?5, claim_version = ?6, epoch = ?7, owner = ?8,
+    locked_at = ?9, claimed_at = ?10, turn = ?11, signal = ?12, ready_at = ?13, first_pending_at = ?14,
+    paused_until = ?15, attempts = ?16, crashes = ?17, suspect_seq = ?18, restarts = ?19, turns = ?20,
+    clock = ?21, seed = ?22, last_inbound_at = ?23, last_hash = ?24, last_hash_at = ?25
+WHERE id = ?1 AND epoch <= ?7";
