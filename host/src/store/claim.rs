@@ -44,7 +44,11 @@ impl Group {
             .collect();
         for id in free {
             let pending = self.load_pending(conn, &id)?;
-            let timer = load_due_timer(conn, &id, self.now)?;
+            // Messages come first, so nobody asks for a timer beside them.
+            let timer = match pending.messages.as_slice() {
+                [] => load_due_timer(conn, &id, self.now)?,
+                _ => None,
+            };
             self.start(&id, pending, timer);
         }
         Ok(())

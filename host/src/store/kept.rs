@@ -25,11 +25,7 @@ enum Sum {
 
 impl Group {
     /// Loads the versions of what the group's turns have read of wider scopes.
-    pub(super) fn load_versions(
-        &mut self,
-        conn: &Connection,
-        ops: &[Op],
-    ) -> Result<(), Error> {
+    pub(super) fn load_versions(&mut self, conn: &Connection, ops: &[Op]) -> Result<(), Error> {
         let mut keys = Vec::new();
         for op in ops {
             let Op::Finish(finish, _) = op else { continue };

@@ -90,7 +90,13 @@ impl Row {
 
     /// Writes down one that is new.
     pub(super) fn insert(&self, conn: &Connection) -> Result<(), Error> {
-        let fixed = params![self.id, self.tenant, self.device, self.prospect, self.created_at];
+        let fixed = params![
+            self.id,
+            self.tenant,
+            self.device,
+            self.prospect,
+            self.created_at
+        ];
         sql::execute(conn, INSERT_CONVERSATION, fixed)?;
         self.update(conn)
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use metrics::{counter, histogram};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -69,6 +70,11 @@ impl Stopping {
 
 /// The most operations in one transaction. Past this a group costs no less for each, and readers wait longer for it.
 const MAX_GROUP: usize = 256;
+
+/// Commits of the writer.
+const COMMITS: &str = "nodepath_store_commits_total";
+/// Operations that went into one commit.
+const GROUP: &str = "nodepath_store_group_operations";
 
 /// Statements that stay prepared: all of the way of a message, with room for as many again.
 const PREPARED: usize = 128;
@@ -153,6 +159,8 @@ impl Writer {
                 return Err(error);
             }
         };
+        counter!(COMMITS).increment(1);
+        histogram!(GROUP).record(ops.len() as f64);
         for notice in notices {
             match notice {
                 Notice::Lock(event) => observe::lock(&event),

@@ -7,9 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Arguments;
+use crate::load;
 use crate::provider::Provider;
 use crate::webhook;
 
@@ -120,8 +123,12 @@ impl Site {
             .with_context(|| format!("can't start {}", program.display()))?;
         let since = Instant::now();
         loop {
-            if let Some(address) = listening(&fs::read_to_string(&console)?) {
-                return Ok(Host { child, address });
+            if let Some((address, admin)) = listening(&fs::read_to_string(&console)?) {
+                return Ok(Host {
+                    child,
+                    address,
+                    admin,
+                });
             }
             if let Some(status) = child.try_wait()? {
                 bail!("the host ended with {status}; see {}", console.display());
@@ -135,18 +142,27 @@ impl Site {
     }
 }
 
-/// The address in the line that says that webhooks are taken.
-fn listening(console: &str) -> Option<SocketAddr> {
+/// The addresses in the line that says that webhooks are taken: theirs, and the operator's.
+fn listening(console: &str) -> Option<(SocketAddr, SocketAddr)> {
     console.lines().find_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        line.get("fields")?.get("listen")?.as_str()?.parse().ok()
+        let fields = line.get("fields")?;
+        let address = |name| fields.get(name)?.as_str()?.parse().ok();
+        Some((address("listen")?, address("admin_listen")?))
     })
+}
+
+/// What the host counts of itself.
+pub(crate) struct Figures {
+    pub(crate) commits: u64,
+    pub(crate) operations: u64,
 }
 
 /// A running host. It is killed when it is dropped.
 pub(crate) struct Host {
     child: Child,
     pub(crate) address: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Host {
@@ -173,6 +189,25 @@ impl Host {
             .and_then(|kib| kib.trim().parse::<u64>().ok())
             .map(|kib| kib * 1_024)
             .context("/proc/…/smaps_rollup has no Pss")
+    }
+
+    /// What `/metrics` tells of its commits.
+    pub(crate) async fn figures(&self) -> Result<Figures> {
+        let mut connection = load::connect(self.admin).await?;
+        let request = Request::get("/metrics")
+            .header("host", self.admin.to_string())
+            .body(Full::default())?;
+        let body = connection.send_request(request).await?.into_body();
+        let text = String::from_utf8(body.collect().await?.to_bytes().into())?;
+        let figure = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            // A figure that was never counted is absent.
+            line.map_or(Ok(0), |value| value.trim().parse())
+        };
+        Ok(Figures {
+            commits: figure("nodepath_store_commits_total ")?,
+            operations: figure("nodepath_store_group_operations_sum ")?,
+        })
     }
 
     /// Asks it to stop, and waits until it has.

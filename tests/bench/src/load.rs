@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -35,7 +36,7 @@ const MEMORY_EVERY: Duration = Duration::from_millis(500);
 /// Connections that the steady load begins with. More are opened if these are all in use.
 const STEADY_CONNECTIONS: usize = 16;
 
-type Connection = SendRequest<Full<Bytes>>;
+pub(crate) type Connection = SendRequest<Full<Bytes>>;
 
 /// A closed loop: so many in flight, and as fast as it goes.
 #[derive(Debug)]
@@ -46,7 +47,28 @@ pub(crate) struct Saturation {
     pub(crate) cpu: Duration,
     /// The highest memory that was seen, in bytes.
     pub(crate) memory: u64,
+    /// Commits of the host's store, and operations in them.
+    pub(crate) commits: u64,
+    pub(crate) operations: u64,
     pub(crate) latency: Latency,
+}
+
+impl Saturation {
+    pub(crate) fn throughput(&self) -> f64 {
+        self.messages as f64 / self.took.as_secs_f64()
+    }
+
+    pub(crate) fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.messages as f64
+    }
+
+    pub(crate) fn memory_mib(&self) -> f64 {
+        self.memory as f64 / f64::from(1 << 20)
+    }
+
+    pub(crate) fn operations_per_commit(&self) -> f64 {
+        self.operations as f64 / self.commits as f64
+    }
 }
 
 /// How long it took to answer the webhook, and to reply.
@@ -105,6 +127,7 @@ impl<'a> Driver<'a> {
         for _ in 0..IN_FLIGHT {
             connections.push(self.connect().await?);
         }
+        let figures = self.host.figures().await?;
         let (cpu, started) = (self.host.cpu()?, Instant::now());
         let end = started + time;
         let loops = connections
@@ -116,6 +139,7 @@ impl<'a> Driver<'a> {
             watched = self.watch_memory(&memory) => return Err(watched),
         };
         let (took, cpu) = (started.elapsed(), self.host.cpu()?.saturating_sub(cpu));
+        let now = self.host.figures().await?;
         ensure!(
             self.provider.surplus() == 0,
             "{} replies arrived that nobody waited for",
@@ -128,6 +152,8 @@ impl<'a> Driver<'a> {
             took,
             cpu,
             memory: memory.get(),
+            commits: now.commits - figures.commits,
+            operations: now.operations - figures.operations,
             latency,
         })
     }
@@ -225,25 +251,30 @@ impl<'a> Driver<'a> {
             .await
             .with_context(|| format!("no reply within {PATIENCE:?}"))??;
         let expected = format!("You said: {}", webhook::words(message));
-        ensure!(reply.text == expected, "{expected:?} became {:?}", reply.text);
+        ensure!(
+            reply.text == expected,
+            "{expected:?} became {:?}",
+            reply.text
+        );
         Ok(Exchange {
             ack,
             reply: reply.at.saturating_duration_since(since),
         })
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the connection's task ends with its connection"
-    )]
     async fn connect(&self) -> Result<Connection> {
-        let stream = TcpStream::connect(self.host.address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::task::spawn_local(async move {
-            // Its end is seen by whoever sends on it.
-            drop(connection.await);
-        });
-        Ok(sender)
+        connect(self.host.address).await
     }
+}
+
+/// Opens a connection.
+pub(crate) async fn connect(address: SocketAddr) -> Result<Connection> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        // Its end is seen by whoever sends on it.
+        drop(connection.await);
+    });
+    Ok(sender)
 }

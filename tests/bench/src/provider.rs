@@ -42,10 +42,6 @@ struct Book {
 
 impl Provider {
     /// Starts it on a free port.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "its tasks live as long as the process, which measures and ends"
-    )]
     pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

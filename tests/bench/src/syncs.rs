@@ -29,7 +29,9 @@ pub(crate) async fn count(site: &Site, provider: &Provider) -> Result<Option<Syn
         .stdout(Stdio::null())
         .status();
     if !found.is_ok_and(|status| status.success()) {
-        eprintln!("bench: fsyncs are not counted, since strace is missing; its package has that name");
+        eprintln!(
+            "bench: fsyncs are not counted, since strace is missing; its package has that name"
+        );
         return Ok(None);
     }
     let log = site.dir().join("strace.log");

@@ -1,8 +1,79 @@
-//! What a turn costs. Run it with `cargo test --release -p nodepath --lib cost -- --ignored --nocapture`.
+//! What a turn costs, beside what wasmtime alone costs with the same component. `cargo xtask bench` runs it; alone it is
+//! `cargo test --release -p nodepath-plugin --lib cost -- --ignored --nocapture`.
 
 use std::time::Instant;
 
+use wasmtime::Store;
+
 use super::*;
+use crate::guest::Guest;
+
+/// Of our whole turn: the queue, the way to the plugin's thread and back, three budgets, and dropping the guest.
+const MEDIAN_GOAL: Duration = Duration::from_micros(50);
+
+/// Our whole turn against bare wasmtime: instantiate, call, drop.
+const RATIO_GOAL: f64 = 1.5;
+
+/// Turns of each kind that are measured, and before that, to bring code and the pool's slots into memory.
+const MEASURED: usize = 4_000;
+const WARM_UP: usize = 500;
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// One turn with wasmtime and nothing of ours around it: no queue, no thread of its own, no budget, no limiter.
+async fn bare(plugin: &Plugin, call: &bindings::handler::Turn, around: &Surroundings) -> Duration {
+    let started = Instant::now();
+    let guest = Guest::new(around.clone(), Budget::default().memory_bytes);
+    let mut store = Store::new(plugin.engine(), guest);
+    store.set_epoch_deadline(u64::MAX / 2);
+    let guest = plugin.pre().instantiate_async(&mut store).await.unwrap();
+    let handler = guest.nodepath_plugin_handler();
+    handler
+        .call_handle(&mut store, call)
+        .await
+        .unwrap()
+        .unwrap();
+    drop(store);
+    started.elapsed()
+}
+
+/// The two take turns, so that both meet the same machine.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_turn_beside_bare_wasmtime() {
+    let bench = Bench::new();
+    let echo = bench.plugin("echo").await;
+    let (mut ours, mut alone) = (vec![], vec![]);
+    for n in 0..WARM_UP + MEASURED {
+        let (_, call, around) = taken_apart(turn("hi"));
+        let Call::Handle(call) = call else {
+            panic!("a turn is handled")
+        };
+        let bare = bare(&echo, &call, &around).await;
+        let started = Instant::now();
+        bench.runtime.run(&echo, turn("hi")).await.result.unwrap();
+        let whole = started.elapsed();
+        if n >= WARM_UP {
+            ours.push(whole);
+            alone.push(bare);
+        }
+    }
+    let (ours, alone) = (median(ours), median(alone));
+    let ratio = ours.as_secs_f64() / alone.as_secs_f64();
+    println!("turn of echo: median {ours:?}; bare wasmtime {alone:?}; ratio {ratio:.2}");
+    println!("goal: median below {MEDIAN_GOAL:?}, ratio below {RATIO_GOAL}");
+    // A quick run is for busy machines: it shows that the measurement works, and a cost that has doubled.
+    let slack = if std::env::var_os("XTASK_QUICK").is_some() {
+        2
+    } else {
+        1
+    };
+    assert!(ours <= MEDIAN_GOAL * slack, "the turn takes too long");
+    assert!(ratio <= RATIO_GOAL * f64::from(slack), "too much is ours");
+}
 
 /// The median and the 99th percentile.
 fn spread(mut times: Vec<Duration>) -> String {
