@@ -18,7 +18,7 @@ use std::fmt;
 
 use nodepath::model::DeviceSettings;
 
-use crate::words::{Answer, Claimed, Conv, Covers, Op, Order, Piece, Transition, Word};
+use crate::words::{Answer, Claimed, Conv, Covers, Hand, Op, Order, Piece, Transition, Word};
 
 /// The most messages that a tenant may have waiting here: few, so that it happens.
 pub(crate) const MAX_PENDING: usize = 6;
@@ -222,7 +222,8 @@ impl Reference {
         for (op, arrived) in ops.iter().zip(arrived) {
             let answer = match op {
                 Op::Accept(device, events) => self.accept(*device, events, arrived),
-                Op::Finish(turn, end) => Answer::Finished(self.finish(*turn, end)),
+                Op::Finish(turn, Hand::Own, end) => Answer::Finished(self.finish(*turn, end)),
+                Op::Finish(..) => Answer::Finished("fenced"),
                 Op::Settle(part, attempt, fate) => {
                     hurried.extend(self.settle(*part, *attempt, *fate));
                     Answer::Settled

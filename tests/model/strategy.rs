@@ -8,7 +8,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use crate::reference::{PartState, Reference, Stage, State};
 use crate::words::{
-    Claimed, Conv, Effect, End, Fate, Op, OwnerWord, Piece, Reply, Told, Transition, Word,
+    Claimed, Conv, Effect, End, Fate, Hand, Op, OwnerWord, Piece, Reply, Told, Transition, Word,
 };
 
 /// Pauses that fall before, on and after the limits of the settings below, and of the doubt, the backoff and the takeover.
@@ -36,9 +36,9 @@ impl ReferenceStateMachine for Machine {
         let restart = if at.stage == Stage::Running { 2 } else { 20 };
         prop_oneof![
             40 => alone,
-            16 => together,
+            24 => together,
             16 => select(&WAITS[..]).prop_map(Transition::Wait),
-            12 => by_hand(at),
+            10 => by_hand(at),
             restart => Just(Transition::Restart),
             1 => prop_oneof![Just(Transition::Drain), Just(Transition::Halt)],
         ]
@@ -65,11 +65,12 @@ impl ReferenceStateMachine for Machine {
 fn is_possible(at: &Reference, op: &Op, ended: &mut Vec<Claimed>) -> bool {
     match op {
         // A lock is handed in once, and asked for again only after an answer: never twice in one commit.
-        Op::Finish(turn, _) => {
+        Op::Finish(turn, Hand::Own, _) => {
             let is_first = !ended.contains(turn);
             ended.push(*turn);
             is_first && at.claims.contains_key(turn)
         }
+        Op::Finish(turn, ..) => at.claims.contains_key(turn),
         Op::Settle(part, ..) => at.parts.contains_key(part),
         Op::Due => !at.is_moot(),
         Op::Accept(..) => true,
@@ -118,13 +119,13 @@ fn ops(at: &Reference) -> BoxedStrategy<Op> {
     let any = tries(|_| true);
     let mut all = vec![(10, accept(at)), (5, Just(Op::Due).boxed())];
     if !running.is_empty() {
-        all.push((12, finish(running)));
+        all.push((14, finish(running)));
     }
     if !told.is_empty() {
         all.push((1, finish(told)));
     }
     if !sending.is_empty() {
-        all.push((10, settle(sending)));
+        all.push((14, settle(sending)));
     }
     if !any.is_empty() {
         all.push((1, settle(any)));
@@ -165,7 +166,7 @@ fn told(at: &Reference, device: usize) -> BoxedStrategy<Told> {
     let known = at.letters.iter().filter(|l| l.device == device);
     let next = u8::try_from(known.count()).unwrap();
     let id = || prop_oneof![7 => Just(NEW + next), 1 => 0..=next];
-    let prospect = || prop_oneof![4 => Just(0_usize), 1 => Just(1_usize)];
+    let prospect = || prop_oneof![3 => Just(0_usize), 2 => Just(1_usize)];
     let message = (prospect(), id(), 0..3_u8).prop_map(|(prospect, id, text)| Told::Message {
         prospect,
         id,
@@ -185,7 +186,7 @@ fn told(at: &Reference, device: usize) -> BoxedStrategy<Told> {
     let ignored = (prospect(), id()).prop_map(|(prospect, id)| Told::Ignored { prospect, id });
     let mut all = vec![
         (16, message.boxed()),
-        (2, owner.boxed()),
+        (1, owner.boxed()),
         (1, ignored.boxed()),
     ];
     let tried: Vec<_> = at
@@ -223,8 +224,13 @@ fn finish(turns: Vec<Claimed>) -> BoxedStrategy<Op> {
         2 => Just(End::Cancelled),
         1 => Just(End::HandedBack),
     ];
-    (select(turns), end)
-        .prop_map(|(turn, end)| Op::Finish(turn, end))
+    let hand = prop_oneof![
+        18 => Just(Hand::Own),
+        1 => Just(Hand::OtherOwner),
+        1 => Just(Hand::OtherEpoch),
+    ];
+    (select(turns), hand, end)
+        .prop_map(|(turn, hand, end)| Op::Finish(turn, hand, end))
         .boxed()
 }
 
@@ -275,7 +281,7 @@ fn by_hand(at: &Reference) -> BoxedStrategy<Transition> {
     let conv = || {
         (
             0..devices,
-            prop_oneof![4 => Just(0_usize), 1 => Just(1_usize)],
+            prop_oneof![3 => Just(0_usize), 2 => Just(1_usize)],
         )
             .prop_map(|(device, prospect)| Conv { device, prospect })
     };
@@ -288,7 +294,7 @@ fn by_hand(at: &Reference) -> BoxedStrategy<Transition> {
                 .prop_map(|(c, ms)| Transition::Pause(c, ms))
                 .boxed(),
         ),
-        (3, conv().prop_map(Transition::Resume).boxed()),
+        (6, conv().prop_map(Transition::Resume).boxed()),
     ];
     let dead = at.letters.iter().filter(|l| l.state == "dead");
     let dead: Vec<_> = dead.map(|l| (l.device, l.id)).collect();

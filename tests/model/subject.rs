@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::reference::{MAX_PENDING, Picture, START};
-use crate::words::{Answer, Claimed, Op, Order, Piece, Transition};
+use crate::words::{Answer, Claimed, End, Hand, Op, Order, Piece, Transition};
 
 /// A store, its files, and what it has told so far.
 pub(crate) struct Subject {
@@ -132,8 +132,8 @@ impl Subject {
                 };
                 translate::accepted(self.host.accept(accept).await.unwrap())
             }
-            Op::Finish(turn, end) => {
-                let finish = self.finish(*turn, end);
+            Op::Finish(turn, hand, end) => {
+                let finish = self.finish(*turn, *hand, end);
                 translate::finished(self.host.finish(finish).await.unwrap())
             }
             Op::Settle(part, attempt, fate) => {
@@ -149,12 +149,15 @@ impl Subject {
         }
     }
 
-    fn finish(&self, turn: Claimed, end: &crate::words::End) -> Finish {
+    fn finish(&self, turn: Claimed, hand: Hand, end: &End) -> Finish {
         let given = &self.claims[&turn];
         let lock = Lock {
             conversation: translate::conversation_id(turn.conv),
-            epoch: turn.epoch,
-            owner: given.owner.clone(),
+            epoch: turn.epoch - i64::from(hand == Hand::OtherEpoch),
+            owner: match hand {
+                Hand::OtherOwner => "somebody else".to_owned(),
+                Hand::Own | Hand::OtherEpoch => given.owner.clone(),
+            },
         };
         let record = TurnRecord {
             turn: given.turn.clone(),
@@ -249,7 +252,7 @@ impl Subject {
     }
 
     fn remember_parts(&mut self, op: &Op) {
-        if let Op::Finish(turn, end) = op {
+        if let Op::Finish(turn, _, end) = op {
             for piece in translate::pieces(*turn, end) {
                 self.parts
                     .insert(translate::part_id(piece).to_string(), piece);

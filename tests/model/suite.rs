@@ -1,10 +1,13 @@
 //! Step by step: the same transition on the reference and on the store, and a comparison of everything.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use nodepath::model::device::UnknownPolicy;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine as _, StateMachineTest};
 use tokio::runtime::Runtime;
 
@@ -12,6 +15,9 @@ use crate::reference::{Picture, Reference};
 use crate::strategy::Machine;
 use crate::subject::Subject;
 use crate::words::{Answer, Fate, Op, Order, Piece, Transition};
+
+/// How long a step may take. The store tries T3 and T5 again until the database takes them, so what can't be written hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A case on its way.
 struct Case {
@@ -47,7 +53,9 @@ impl StateMachineTest for Case {
         let Self {
             runtime, subject, ..
         } = &mut case;
-        let (answers, orders) = runtime.block_on(subject.take(&transition));
+        let taken = runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, subject.take(&transition)).await });
+        let (answers, orders) = taken.expect("the store answers");
         case.must_have_said(reference, &answers, &orders);
         case.note_doubts(reference, &transition, &orders);
         let seen = case.runtime.block_on(case.subject.picture());
@@ -168,24 +176,40 @@ fn run(cases: u32, steps: usize, seed: u64) {
         cases,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
-        // A shorter story is worth a minute.
-        max_shrink_iters: 2_000,
+        max_shrink_iters: u32::MAX,
+        max_shrink_time: MAX_SHRINK_MS,
         ..Config::default()
     };
     let strategy = Machine::sequential_strategy(1..=steps);
+    let tried = Cell::new(0);
+    let failed_at = Cell::new(None);
     let result = TestRunner::new(config.clone()).run(&strategy, |(initial, transitions, seen)| {
-        Case::test_sequential(config.clone(), initial, transitions, seen);
-        Ok(())
+        tried.set(tried.get() + 1);
+        let case = AssertUnwindSafe(|| {
+            Case::test_sequential(config.clone(), initial, transitions, seen);
+        });
+        catch_unwind(case).map_err(|cause| {
+            failed_at.set(failed_at.get().or(Some(tried.get())));
+            let words = cause.downcast_ref::<String>();
+            TestCaseError::fail(words.cloned().unwrap_or("it panicked".to_owned()))
+        })
     });
     if let Err(error) = result {
-        panic!("seed {seed}: {error}");
+        let case = failed_at.get().unwrap_or(0);
+        panic!("seed {seed}, case {case}: {error}");
     }
 }
+
+/// A shorter story is worth a minute.
+const MAX_SHRINK_MS: u32 = 60_000;
+
+/// As many as take ten seconds.
+const CI_CASES: u32 = 200;
 
 /// The same cases every time, so that what fails has been broken by a change.
 #[test]
 fn the_store_does_what_the_reference_says() {
-    run(60, 40, 3);
+    run(CI_CASES, 40, 3);
 }
 
 /// What a case of `cargo xtask model` is drawn from, when nobody names a seed.

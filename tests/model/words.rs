@@ -47,10 +47,21 @@ pub(crate) enum Transition {
 pub(crate) enum Op {
     /// A webhook for this device.
     Accept(usize, Vec<Told>),
-    Finish(Claimed, End),
+    /// A turn ends so, with this lock in its hand.
+    Finish(Claimed, Hand, End),
     /// This try of the part has ended so.
     Settle(Piece, u32, Fate),
     Due,
+}
+
+/// What lock is handed in for a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    Own,
+    /// One of another owner.
+    OtherOwner,
+    /// One of the epoch before.
+    OtherEpoch,
 }
 
 /// One event of a webhook.
@@ -267,12 +278,12 @@ impl Op {
     fn kinds(&self) -> Vec<&'static str> {
         match self {
             Self::Accept(_, events) => events.iter().map(Told::kind).collect(),
-            Self::Finish(_, End::Commit(_)) => vec!["turn: commit"],
-            Self::Finish(_, End::Retry(_)) => vec!["turn: retry"],
-            Self::Finish(_, End::GiveUp(_)) => vec!["turn: give up"],
-            Self::Finish(_, End::HandOver) => vec!["turn: hand over"],
-            Self::Finish(_, End::Cancelled) => vec!["turn: cancelled"],
-            Self::Finish(_, End::HandedBack) => vec!["turn: handed back"],
+            Self::Finish(_, _, End::Commit(_)) => vec!["turn: commit"],
+            Self::Finish(_, _, End::Retry(_)) => vec!["turn: retry"],
+            Self::Finish(_, _, End::GiveUp(_)) => vec!["turn: give up"],
+            Self::Finish(_, _, End::HandOver) => vec!["turn: hand over"],
+            Self::Finish(_, _, End::Cancelled) => vec!["turn: cancelled"],
+            Self::Finish(_, _, End::HandedBack) => vec!["turn: handed back"],
             Self::Settle(_, _, Fate::Sent { .. }) => vec!["part: sent"],
             Self::Settle(_, _, Fate::RetryIn(_)) => vec!["part: retry"],
             Self::Settle(_, _, Fate::UnknownFor(_)) => vec!["part: unknown"],

@@ -46,29 +46,15 @@ struct PartRow {
     next_at: Option<i64>,
 }
 
-/// What a row of something small says: whose, which, and what.
-type Small = (String, String, String);
+/// What a row of something small says: what sort of thing, whose, which, and its value.
+type Small = (String, String, String, String);
 
-/// The name of a line, and a query for (whose, which, what).
-const SMALL: [(&str, &str); 5] = [
-    (
-        "kept",
-        "SELECT owner, '', CAST(value AS TEXT) FROM plugin_state WHERE scope = 'conversation'",
-    ),
-    ("tag", "SELECT conversation, '', value FROM tag"),
-    (
-        "timer",
-        "SELECT conversation, name, CAST(due AS TEXT) FROM timer",
-    ),
-    (
-        "counter of tenant",
-        "SELECT tenant, '', CAST(value AS TEXT) FROM plugin_state WHERE scope = 'tenant'",
-    ),
-    (
-        "alert of device",
-        "SELECT id, '', CASE WHEN alert IS NULL THEN 'false' ELSE 'true' END FROM device",
-    ),
-];
+const SMALL: &str = "
+SELECT 'kept', owner, '', CAST(value AS TEXT) FROM plugin_state WHERE scope = 'conversation'
+UNION ALL SELECT 'tag', conversation, '', value FROM tag
+UNION ALL SELECT 'timer', conversation, name, CAST(due AS TEXT) FROM timer
+UNION ALL SELECT 'counter of tenant', tenant, '', CAST(value AS TEXT) FROM plugin_state WHERE scope = 'tenant'
+UNION ALL SELECT 'alert of device', id, '', CASE WHEN alert IS NULL THEN 'false' ELSE 'true' END FROM device";
 
 /// What must never be, and a query for what breaks it.
 const NEVER: [(&str, &str); 8] = [
@@ -154,22 +140,20 @@ async fn add_talks(subject: &mut Subject, picture: &mut Picture) {
     for talk in talks {
         add_talk(picture, convs[&talk.id], &talk);
     }
-    for (what, sql) in SMALL {
-        let rows: Vec<Small> = sqlx::query_as(sql)
-            .fetch_all(&mut subject.rows)
-            .await
-            .unwrap();
-        for (whose, which, value) in rows {
-            let name = match (convs.get(&whose), which.as_str()) {
-                (Some(conv), "") => format!("conversation {conv:?} {what}"),
-                (Some(conv), name) => {
-                    let number: u8 = translate::number(name);
-                    format!("conversation {conv:?} {what} {number}")
-                }
-                (None, _) => format!("{what} {}", place(subject, &whose)),
-            };
-            picture.insert(name, value);
-        }
+    let small: Vec<Small> = sqlx::query_as(SMALL)
+        .fetch_all(&mut subject.rows)
+        .await
+        .unwrap();
+    for (what, whose, which, value) in small {
+        let name = match (convs.get(&whose), which.as_str()) {
+            (Some(conv), "") => format!("conversation {conv:?} {what}"),
+            (Some(conv), name) => {
+                let number: u8 = translate::number(name);
+                format!("conversation {conv:?} {what} {number}")
+            }
+            (None, _) => format!("{what} {}", place(subject, &whose)),
+        };
+        picture.insert(name, value);
     }
 }
 
