@@ -8,6 +8,7 @@
 //! A failure prints the shortest story that leads to it, and the seed that repeats the run.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a suite that can't go on fails"
