@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nodepath::model::device::UnknownPolicy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
@@ -169,11 +169,11 @@ fn count(transition: &Transition) {
     }
 }
 
-/// Runs so many cases of up to so many steps.
-fn run(cases: u32, steps: usize, seed: u64) {
-    println!("seed {seed}: {cases} cases of up to {steps} steps");
+/// Runs so many cases of up to so many steps, or as many of them as there is time for.
+fn run(cases: u32, steps: usize, seed: u64, longest: Duration) {
+    println!("seed {seed}: {cases} cases of up to {steps} steps, within {longest:?}");
     let config = Config {
-        cases,
+        cases: AT_ONCE,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         max_shrink_iters: u32::MAX,
@@ -181,38 +181,49 @@ fn run(cases: u32, steps: usize, seed: u64) {
         ..Config::default()
     };
     let strategy = Machine::sequential_strategy(1..=steps);
+    let start = Instant::now();
     let tried = Cell::new(0);
     let failed_at = Cell::new(None);
-    let result = TestRunner::new(config.clone()).run(&strategy, |(initial, transitions, seen)| {
-        tried.set(tried.get() + 1);
-        let case = AssertUnwindSafe(|| {
-            Case::test_sequential(config.clone(), initial, transitions, seen);
+    // The runner draws on from where it was, so that the cases depend on the seed alone.
+    let mut runner = TestRunner::new(config.clone());
+    while tried.get() < cases && start.elapsed() < longest {
+        let result = runner.run(&strategy, |(initial, transitions, seen)| {
+            tried.set(tried.get() + 1);
+            let case = AssertUnwindSafe(|| {
+                Case::test_sequential(config.clone(), initial, transitions, seen);
+            });
+            catch_unwind(case).map_err(|cause| {
+                failed_at.set(failed_at.get().or(Some(tried.get())));
+                let words = cause.downcast_ref::<String>();
+                TestCaseError::fail(words.cloned().unwrap_or("it panicked".to_owned()))
+            })
         });
-        catch_unwind(case).map_err(|cause| {
-            failed_at.set(failed_at.get().or(Some(tried.get())));
-            let words = cause.downcast_ref::<String>();
-            TestCaseError::fail(words.cloned().unwrap_or("it panicked".to_owned()))
-        })
-    });
-    if let Err(error) = result {
-        let case = failed_at.get().unwrap_or(0);
-        panic!("seed {seed}, case {case}: {error}");
+        if let Err(error) = result {
+            let case = failed_at.get().unwrap_or(0);
+            panic!("seed {seed}, case {case}: {error}");
+        }
     }
+    let took = start.elapsed().as_secs_f64();
+    println!("{} cases in {took:.0} s", tried.get());
 }
+
+/// How many cases are run between two looks at the time.
+const AT_ONCE: u32 = 20;
 
 /// A shorter story is worth a minute.
 const MAX_SHRINK_MS: u32 = 60_000;
 
-/// As many as take ten seconds.
+/// As many as take ten seconds, and what they may take where the machine is busy.
 const CI_CASES: u32 = 200;
+const CI_LONGEST: Duration = Duration::from_secs(40);
 
 /// The same cases every time, so that what fails has been broken by a change.
 #[test]
 fn the_store_does_what_the_reference_says() {
-    run(CI_CASES, 40, 3);
+    run(CI_CASES, 40, 3, CI_LONGEST);
 }
 
-/// What a case of `cargo xtask model` is drawn from, when nobody names a seed.
+/// The table of `cargo xtask model`, which says how many cases, for how long, and may name a seed.
 #[test]
 #[ignore = "cargo xtask model runs it: thousands of cases take minutes"]
 fn campaign() {
@@ -220,10 +231,10 @@ fn campaign() {
         let told = std::env::var(name).ok();
         told.map_or(otherwise, |told| told.parse().unwrap())
     };
-    let cases = u32::try_from(number("NODEPATH_MODEL_CASES", 2_000)).unwrap();
-    let start = std::time::Instant::now();
-    run(cases, 60, number("NODEPATH_MODEL_SEED", rand::random()));
-    println!("{:.0} s", start.elapsed().as_secs_f64());
+    let cases = u32::try_from(number("NODEPATH_MODEL_CASES", 400)).unwrap();
+    let longest = Duration::from_secs(number("NODEPATH_MODEL_SECONDS", 60));
+    let seed = number("NODEPATH_MODEL_SEED", rand::random());
+    run(cases, 60, seed, longest);
     for (kind, times) in &*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) {
         println!("{kind:<24} {times:>8}");
     }

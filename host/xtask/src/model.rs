@@ -5,9 +5,9 @@ use crate::process;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode};
 
-/// How many cases are tried: as many as fit into a minute of a busy machine, and as many as fit into a quarter of an hour.
-const QUICK_CASES: u64 = 400;
-const CASES: u64 = 5_000;
+/// How many cases are tried, and for how long at most: a busy machine tries fewer.
+const QUICK: (u64, u64) = (400, 60);
+const FULL: (u64, u64) = (5_000, 1_200);
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ struct Asked {
     /// None draws one, which is printed.
     seed: Option<u64>,
     cases: u64,
+    /// In seconds.
+    longest: u64,
 }
 
 pub(crate) fn run(layout: &Layout, arguments: &[String]) -> Result<ExitCode> {
@@ -47,6 +49,7 @@ fn protocol(layout: &Layout, asked: &Asked) -> Command {
 fn store(layout: &Layout, asked: &Asked) -> Command {
     let mut command = test(layout, "nodepath", "model", "campaign");
     command.env("NODEPATH_MODEL_CASES", asked.cases.to_string());
+    command.env("NODEPATH_MODEL_SECONDS", asked.longest.to_string());
     if let Some(seed) = asked.seed {
         command.env("NODEPATH_MODEL_SEED", seed.to_string());
     }
@@ -74,10 +77,12 @@ fn test(layout: &Layout, package: &str, target: &str, name: &str) -> Command {
 
 fn parse(arguments: &[String]) -> Result<Asked> {
     let is_quick = arguments.iter().any(|a| a == "--quick");
+    let (cases, longest) = if is_quick { QUICK } else { FULL };
     let mut asked = Asked {
         is_quick,
         seed: None,
-        cases: if is_quick { QUICK_CASES } else { CASES },
+        cases,
+        longest,
     };
     let mut words = arguments.iter().filter(|a| *a != "--quick");
     while let Some(name) = words.next() {
@@ -111,10 +116,11 @@ mod tests {
             is_quick: true,
             seed: Some(7),
             cases: 9,
+            longest: QUICK.1,
         };
         assert_eq!(parse_line("--seed 7 --quick --cases 9").unwrap(), asked);
-        assert_eq!(parse_line("").unwrap().cases, CASES);
-        assert_eq!(parse_line("--quick").unwrap().cases, QUICK_CASES);
+        assert_eq!(parse_line("").unwrap().cases, FULL.0);
+        assert_eq!(parse_line("--quick").unwrap().cases, QUICK.0);
     }
 
     #[test]
