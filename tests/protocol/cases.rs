@@ -114,10 +114,8 @@ fn epochs_repeat() -> World {
 fn crowded(name: &'static str) -> World {
     calm(name, 2, |w| {
         w.ghosts = true;
-        w.may.redeliver = 1;
         w.may.crash = 1;
         w.may.fail = 1;
         w.may.unlock = 1;
-        w.may.lose_answer = 1;
     })
 }
