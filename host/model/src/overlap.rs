@@ -6,7 +6,7 @@ use super::clock::Timestamp;
 use super::device::{DeviceSettings, Overlap};
 
 /// Where a conversation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Nothing is pending.
     Idle,

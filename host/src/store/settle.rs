@@ -105,7 +105,10 @@ impl Group {
 
     /// A device that can send again clears its alert, and what waits for a next try on it need not wait any longer.
     fn note_success(&mut self, device: String, attempts: i64) {
-        if self.devices.get(&device).is_some_and(|d| d.alert.is_some()) {
+        let in_row = self.devices.get(&device).and_then(|d| d.alert.as_ref());
+        // Another operation of the group may have raised it.
+        let in_group = self.changes.alerts.get(&device);
+        if in_group.map_or(in_row.is_some(), Option::is_some) {
             self.changes.alerts.insert(device.clone(), None);
         }
         if attempts > 1 {

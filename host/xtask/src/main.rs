@@ -9,6 +9,7 @@ mod demo;
 mod files;
 mod layout;
 mod lock;
+mod model;
 mod oracles;
 mod plugins;
 mod process;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask demo [--exit] [ARGUMENT…]   build everything, then show a conversation on a running host
 cargo xtask test [ARGUMENT…]            set up and run all tests; arguments go to `cargo nextest run` or `cargo test`
+cargo xtask model [--quick] [--seed N] [--cases N]
+                                        visit every state of the lock protocol, and try the store against its reference
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -50,6 +53,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match command {
         "demo" => demo::run(&layout, rest),
         "test" => test::run(&layout, rest),
+        "model" => model::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;

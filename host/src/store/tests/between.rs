@@ -550,6 +550,25 @@ async fn what_waits_for_its_next_try_is_due_when_the_device_can_send_again() {
     assert_eq!(f.send().id, second.id);
 }
 
+/// Two prospects' parts are settled in one group: the provider refuses the device, and then takes the other part.
+#[tokio::test]
+async fn a_success_clears_an_alert_of_its_own_group() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    let mut parts = vec![];
+    for prospect in ["p1", "p2"] {
+        let id = format!("m-{prospect}");
+        f.accept(vec![Event::Message(message(&id, prospect, "hi"))])
+            .await;
+        let claim = f.run();
+        f.reply(claim, &["a"]).await;
+        parts.push(f.send());
+    }
+    let why = "(#190) the token has expired".to_owned();
+    let refused = f.settle(&parts[0], Settled::Dead { why, alert: true });
+    tokio::join!(refused, f.sent(&parts[1]));
+    assert_eq!(f.host.device(&f.device).await.unwrap().alert, None);
+}
+
 #[tokio::test]
 async fn an_old_status_does_not_pass_for_the_try_that_an_operator_has_asked_for() {
     let mut f = fixture(DeviceSettings::default()).await;
