@@ -1,0 +1,65 @@
+//! Plugins that misbehave in ways that no Rust plugin can: core modules as text in `wat/`, made into components.
+//!
+//! A guest is the text of one module that has what is special about it. `src/frame.wat` adds the rest: a memory, an allocator,
+//! a manifest that is taken, and a turn that commits nothing. Numbers in a guest are the canonical ABI's: where a function
+//! takes or returns more than fits, there is an address.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{Resolve, WorldId};
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));
+
+const FRAME: &str = include_str!("frame.wat");
+
+/// The names of all guests.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    GUESTS.iter().map(|(name, _)| *name)
+}
+
+/// The component of a guest.
+///
+/// # Errors
+/// If there is none of this name, or its text is wrong.
+pub fn component(name: &str) -> Result<Vec<u8>> {
+    let guest = GUESTS.iter().find(|(known, _)| *known == name);
+    let (_, text) = guest.with_context(|| format!("there is no tests/guests/wat/{name}.wat"))?;
+    component_of(text, "").with_context(|| format!("tests/guests/wat/{name}.wat is wrong"))
+}
+
+/// The component of a guest that is given as text, with more WIT in its world, such as `export more: func();`.
+///
+/// # Errors
+/// If either text is wrong.
+pub fn component_of(guest: &str, more: &str) -> Result<Vec<u8>> {
+    let mut module = wat::parse_str(framed(guest))?;
+    let (resolve, world) = world(more)?;
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    let mut encoder = ComponentEncoder::default().validate(true).module(&module)?;
+    encoder.encode()
+}
+
+/// The module of a guest: what it says, and of the frame what it does not say.
+fn framed(guest: &str) -> String {
+    let missing: String = FRAME
+        .split(";;; ")
+        .skip(1)
+        .filter_map(|part| part.split_once('\n'))
+        .filter(|(name, _)| !guest.contains(&format!("(export \"{}\")", name.trim())))
+        .map(|(_, text)| text)
+        .collect();
+    format!("(module\n{guest}\n{missing})")
+}
+
+fn world(more: &str) -> Result<(Resolve, WorldId)> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut resolve = Resolve::default();
+    resolve.push_dir(here.join("../../wit"))?;
+    let own = std::fs::read_to_string(here.join("wit/wasi.wit"))?;
+    let own = own.replacen("world guest {", &format!("world guest {{ {more}"), 1);
+    let package = resolve.push_str("wasi.wit", &own)?;
+    let world = resolve.select_world(&[package], Some("guest"))?;
+    Ok((resolve, world))
+}
