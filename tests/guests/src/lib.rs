@@ -7,12 +7,15 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_component::{ComponentEncoder, LibraryInfo, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 
 const FRAME: &str = include_str!("frame.wat");
+
+/// Begins another module of the same component, and names it for those that import from it.
+const PART: &str = ";;; part ";
 
 /// The names of all guests.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -34,11 +37,27 @@ pub fn component(name: &str) -> Result<Vec<u8>> {
 /// # Errors
 /// If either text is wrong.
 pub fn component_of(guest: &str, more: &str) -> Result<Vec<u8>> {
-    let mut module = wat::parse_str(framed(guest))?;
+    let (main, parts) = guest.split_once(PART).unwrap_or((guest, ""));
+    let mut module = wat::parse_str(framed(main))?;
     let (resolve, world) = world(more)?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     let mut encoder = ComponentEncoder::default().validate(true).module(&module)?;
+    for part in parts.split(PART).filter(|part| !part.is_empty()) {
+        let (names, text) = part.split_once('\n').unwrap_or((part, ""));
+        let module = wat::parse_str(format!("(module {text})"))?;
+        for name in names.split_whitespace() {
+            encoder = encoder.library(name, &module, alone())?;
+        }
+    }
     encoder.encode()
+}
+
+/// A part is made before the main module, and imports nothing.
+fn alone() -> LibraryInfo {
+    LibraryInfo {
+        instantiate_after_shims: false,
+        arguments: Vec::new(),
+    }
 }
 
 /// The module of a guest: what it says, and of the frame what it does not say.
