@@ -8,7 +8,8 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::bindings::effects::{Button, EffectError, MediaKind, OutboundMedia};
 use super::limits::{
-    DELAY, EXTRA_BYTES, EXTRA_NESTING, EXTRAS, KEY_BYTES, NAME_CHARS, TEXT_BYTES, TIMER_AHEAD, URL_BYTES,
+    DELAY, EXTRA_BYTES, EXTRA_NESTING, EXTRAS, KEY_BYTES, NAME_CHARS, TEXT_BYTES, TIMER_AHEAD,
+    URL_BYTES,
 };
 use nodepath_model::Timestamp;
 use nodepath_model::content::Ext;
