@@ -7,6 +7,7 @@ mod author;
 mod cargo_component;
 mod demo;
 mod files;
+mod guests;
 mod layout;
 mod lock;
 mod oracles;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask demo [--exit] [ARGUMENT…]   build everything, then show a conversation on a running host
 cargo xtask test [ARGUMENT…]            set up and run all tests; arguments go to `cargo nextest run` or `cargo test`
+cargo xtask guests [--quick] [--dev] [NAME…]
+                                        plugins that misbehave beside an innocent tenant: what becomes of both
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -50,6 +53,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match command {
         "demo" => demo::run(&layout, rest),
         "test" => test::run(&layout, rest),
+        "guests" => guests::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;

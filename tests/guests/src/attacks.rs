@@ -8,6 +8,8 @@ pub(crate) struct Attack {
     pub(crate) component: Component,
     /// What its prospects write.
     pub(crate) text: &'static str,
+    /// How long each of its turns may take.
+    pub(crate) wall: &'static str,
     /// What the host must record for its turns.
     pub(crate) outcome: &'static str,
     /// What the reason must say, for whoever wrote the plugin.
@@ -35,6 +37,9 @@ pub(crate) struct Refusal {
     pub(crate) words: &'static str,
 }
 
+/// Longer than an attack lasts on a machine that does other things too: what computes is to meet its other budget.
+const LONG: &str = "budget.wall=30s";
+
 const CPU: &str = "computed for longer than 200 ms";
 const RULES: &str = "broke the rules of calls to and from the host";
 const UNREACHABLE: &str = "`unreachable` instruction";
@@ -58,6 +63,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "wall_budget",
         "longer than 1000 ms",
     )
+    .brief()
     .heavy(),
     rust(
         "recursion",
@@ -73,12 +79,19 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "failed",
         "on purpose",
     ),
-    rust("memory-kept-full", "test-script", "grow 50", "commit", "").heavy(),
+    rust(
+        "memory-kept-full",
+        "test-script",
+        "grow 50",
+        "committed",
+        "",
+    )
+    .heavy(),
     rust(
         "long-turns",
         "test-script",
         "spin 50; reply done",
-        "commit",
+        "committed",
         "",
     )
     .heavy(),
@@ -86,7 +99,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "log-flood-that-ends",
         "test-script",
         "flood 5000; reply done",
-        "commit",
+        "committed",
         "",
     )
     .heavy(),
@@ -94,11 +107,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "effects-that-end",
         "test-script",
         "manyeffects 100000",
-        "commit",
+        "committed",
         "",
     )
     .heavy(),
-    rust("state-flood", "test-script", STATE_FLOOD, "commit", "").heavy(),
+    rust("state-flood", "test-script", STATE_FLOOD, "committed", "").heavy(),
     rust(
         "string-huge",
         "test-script",
@@ -109,7 +122,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     wat("log-flood", "cpu_budget", CPU).heavy(),
     wat("effect-flood", "cpu_budget", CPU).heavy(),
     wat("polls", "cpu_budget", CPU).heavy(),
-    wat("sleeps", "wall_budget", "longer than 1000 ms"),
+    wat("sleeps", "wall_budget", "longer than 1000 ms").brief(),
     wat("start-loops", "cpu_budget", CPU),
     wat("start-traps", "trap", UNREACHABLE),
     wat("realloc-grows", "memory", "its 64 MiB of memory").heavy(),
@@ -196,6 +209,12 @@ const STATE_FLOOD: &str = "bigstate conversation a 262000; bigstate conversation
      bigstate prospect c 262000; bigstate prospect d 262000";
 
 impl Attack {
+    /// With a second for each turn.
+    const fn brief(mut self) -> Self {
+        self.wall = "budget.wall=1s";
+        self
+    }
+
     const fn heavy(mut self) -> Self {
         self.is_heavy = true;
         self
@@ -207,6 +226,7 @@ const fn wat(name: &'static str, outcome: &'static str, words: &'static str) -> 
         name,
         component: Component::Wat,
         text: "hi",
+        wall: LONG,
         outcome,
         words,
         is_heavy: false,
@@ -224,6 +244,7 @@ const fn rust(
         name,
         component: Component::Rust(plugin),
         text,
+        wall: LONG,
         outcome,
         words,
         is_heavy: false,

@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options> {
     let mut arguments = std::env::args().skip(1);
-    let mut path = || Some(PathBuf::from(arguments.next()?));
+    // The host runs in a directory of its own.
+    let mut path = || std::path::absolute(arguments.next()?).ok();
     let paths = (|| Some((path()?, path()?, path()?)))();
     let (executable, plugins, compiled) = paths.context(USAGE)?;
     let (quick, only): (Vec<_>, Vec<_>) = arguments.partition(|argument| argument == "--quick");

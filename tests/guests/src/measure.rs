@@ -89,10 +89,6 @@ impl Times {
         Self::of([self.0.as_slice(), &others.0].concat())
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
-
     /// The time that so many of a hundred do not exceed; none where there are none.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let at = (self.0.len() * percent).div_ceil(100).saturating_sub(1);

@@ -40,11 +40,6 @@ impl Screens {
         self.0.borrow_mut().due.insert(id.to_owned(), due);
     }
 
-    /// A message was refused, so nobody waits for its answer.
-    pub(crate) fn refused(&self, id: &str) {
-        self.0.borrow_mut().due.remove(id);
-    }
-
     /// A reply came. One to a burst answers each line of it.
     fn shows(&self, text: &str, now: Instant) {
         let mut seen = self.0.borrow_mut();

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Row as _};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::load::APP_SECRET;
+use crate::load::{APP_SECRET, PHONE_NUMBER_ID};
 
 /// The key that seals the secrets, the same in each run, so that plugins are compiled once.
 const SEAL_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -84,7 +84,7 @@ impl Site {
         command
     }
 
-    /// Adds a device that runs this plugin. Its id is its number at the provider too.
+    /// Adds a device that runs this plugin.
     pub(crate) async fn add_device(
         &self,
         tenant: &str,
@@ -96,7 +96,7 @@ impl Site {
             "app_secret": APP_SECRET,
             "access_token": "guests-access-token",
             "verify_token": "guests-verify-token",
-            "phone_number_id": id,
+            "phone_number_id": PHONE_NUMBER_ID,
             "api_base": format!("http://{}/v25.0", self.provider),
         });
         let file = self.path("credentials.json");
