@@ -11,8 +11,8 @@ guest!("test-fickle", "Answers differently in each attempt", handle);
 fn handle(turn: handler::Turn) -> Result<handler::Outcome, handler::TurnError> {
     let attempt = turn.attempt;
     let own = format!("attempt {attempt}");
-    let sent = effects::send_text(&own, None).map_err(|error| failed("send-text", error))?;
-    log::write(log::Level::Info, &seen(&sent)?, &[]);
+    log::write(log::Level::Info, &seen()?, &[]);
+    effects::send_text(&own, None).map_err(|error| failed("send-text", error))?;
     state::set(state::Scope::Conversation, "by", own.as_bytes(), None)
         .map_err(|error| failed("set", error))?;
     state::set(state::Scope::Tenant, &own, b"1", None).map_err(|error| failed("set", error))?;
@@ -27,15 +27,16 @@ fn handle(turn: handler::Turn) -> Result<handler::Outcome, handler::TurnError> {
     Ok(handler::Outcome::Commit)
 }
 
-/// Whatever could tell one attempt from the other: time, chance, addresses, ids, and what is stored.
-fn seen(sent: &str) -> Result<String, handler::TurnError> {
+/// Whatever could tell one attempt from the other: time, chance, addresses, and what is stored.
+fn seen() -> Result<String, handler::TurnError> {
     let on_the_heap = Box::new(0_u8);
     let on_the_stack = 0_u8;
-    let kept = state::get(state::Scope::Conversation, "by").map_err(|error| failed("get", error))?;
+    let kept =
+        state::get(state::Scope::Conversation, "by").map_err(|error| failed("get", error))?;
     let (keys, _) = state::list_keys(state::Scope::Tenant, "", 100, None)
         .map_err(|error| failed("list-keys", error))?;
     Ok(format!(
-        "now {}, wall clock {:?}, monotonic clock {:?}, chance {} and {}, heap {:p}, stack {:p}, sent {sent}, kept {kept:?}, keys {keys:?}",
+        "now {}, wall clock {:?}, monotonic clock {:?}, chance {} and {}, heap {:p}, stack {:p}, kept {kept:?}, keys {keys:?}",
         clock::now(),
         SystemTime::now(),
         Instant::now(),

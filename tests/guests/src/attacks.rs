@@ -14,7 +14,7 @@ pub(crate) struct Attack {
     pub(crate) outcome: &'static str,
     /// What the reason must say, for whoever wrote the plugin.
     pub(crate) words: &'static str,
-    /// Whether a short run measures what it does to its neighbours: those that ask for the most of something.
+    /// Whether a short run measures what it does to its neighbours: one for each thing of which it asks for the most.
     pub(crate) is_heavy: bool,
 }
 
@@ -93,24 +93,21 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "spin 50; reply done",
         "committed",
         "",
-    )
-    .heavy(),
+    ),
     rust(
         "log-flood-that-ends",
         "test-script",
         "flood 5000; reply done",
         "committed",
         "",
-    )
-    .heavy(),
+    ),
     rust(
         "effects-that-end",
         "test-script",
         "manyeffects 100000",
         "committed",
         "",
-    )
-    .heavy(),
+    ),
     rust("state-flood", "test-script", STATE_FLOOD, "committed", "").heavy(),
     rust(
         "string-huge",
@@ -120,12 +117,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "more than 2 MiB to the host",
     ),
     wat("log-flood", "cpu_budget", CPU).heavy(),
-    wat("effect-flood", "cpu_budget", CPU).heavy(),
+    wat("effect-flood", "cpu_budget", CPU),
     wat("polls", "cpu_budget", CPU).heavy(),
     wat("sleeps", "wall_budget", "longer than 1000 ms").brief(),
     wat("start-loops", "cpu_budget", CPU),
     wat("start-traps", "trap", UNREACHABLE),
-    wat("realloc-grows", "memory", "its 64 MiB of memory").heavy(),
+    wat("realloc-grows", "memory", "its 64 MiB of memory"),
     wat("realloc-loops", "cpu_budget", CPU),
     wat("realloc-traps", "trap", UNREACHABLE),
     wat("realloc-lies", "trap", RULES),
@@ -147,11 +144,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
     wat("handle-twice", "trap", RULES),
     wat("handles-kept", "trap", "256 WASI handles"),
     wat("random-flood", "trap", "random bytes"),
-    wat("grows-by-pages", "memory", "its 64 MiB of memory").heavy(),
+    wat("grows-by-pages", "memory", "its 64 MiB of memory"),
     wat("grows-in-vain", "cpu_budget", CPU),
-    wat("memories-grow", "memory", "its 64 MiB of memory").heavy(),
-    wat("tables-grow", "trap", UNREACHABLE).heavy(),
-    wat("recurses", "trap", "stack of 512 KiB").heavy(),
+    wat("memories-grow", "memory", "its 64 MiB of memory"),
+    wat("tables-grow", "trap", UNREACHABLE),
+    wat("recurses", "trap", "stack of 512 KiB"),
     wat("returns-beyond", "trap", RULES),
     wat("returns-nonsense", "trap", RULES),
     wat("returns-much", "trap", "more than 2 MiB to the host"),

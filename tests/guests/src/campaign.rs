@@ -143,7 +143,7 @@ impl Campaign {
 
     /// How long each attack is measured, and how long the innocent tenant is alone before and after it.
     fn window(&self) -> Duration {
-        Duration::from_secs(if self.is_quick { 4 } else { 12 })
+        Duration::from_secs(if self.is_quick { 3 } else { 10 })
     }
 }
 
