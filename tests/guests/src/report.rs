@@ -57,7 +57,9 @@ impl Report {
         println!("\nrefused at registration");
         for (refusal, said) in refusals {
             let Refusal { name, words, .. } = refusal;
-            println!("  {name:<22} {}", shortened(said));
+            // Which command said it, and of which file, goes without saying.
+            let why = said.rsplit("because: ").next().unwrap_or_default();
+            println!("  {name:<22} {}", shortened(why));
             if !said.contains(words) {
                 report.fault(format!("{name} is not refused with {words:?}: {said:?}"));
             }

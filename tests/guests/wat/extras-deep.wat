@@ -15,5 +15,5 @@
     (i32.const 5008))
   ;; Where the text is taken after all, it commits it.
   (if (i32.eqz (i32.load8_u (i32.const 5008))) (then (return (i32.const 60200))))
-  (i64.store (i32.const 6012) (i64.load (i32.const 5016)))
+  (i64.store (i32.const 6016) (i64.load (i32.const 5016)))
   (i32.const 6000))
