@@ -15,7 +15,8 @@ mod site;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::campaign::Campaign;
@@ -66,6 +67,13 @@ fn run(options: &Options) -> Result<bool> {
         .enable_all()
         .build()?;
     LocalSet::new().block_on(&runtime, async {
-        Campaign::prepare(options).await?.run().await
+        // The host goes with whatever drops it, and so it must be dropped.
+        let mut terminated = signal(SignalKind::terminate())?;
+        let campaign = async { Campaign::prepare(options).await?.run().await };
+        tokio::select! {
+            contained = campaign => contained,
+            _ = terminated.recv() => bail!("stopped by a signal"),
+            _ = tokio::signal::ctrl_c() => bail!("stopped by a signal"),
+        }
     })
 }
