@@ -108,7 +108,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "committed",
         "",
     ),
-    rust("state-flood", "test-script", STATE_FLOOD, "committed", "").heavy(),
+    rust("state-flood", "test-script", STATE_FLOOD, "committed", ""),
     rust(
         "string-huge",
         "test-script",

@@ -167,7 +167,6 @@ impl Running<'_> {
     async fn measure(&mut self, report: &mut Report) -> Result<()> {
         let attacks = &self.campaign.attacks;
         let mut before = self.alone().await;
-        report.memory_before = memory(self.host.pid)?;
         for attack in attacks
             .iter()
             .filter(|a| a.is_heavy || !self.campaign.is_quick)
@@ -204,6 +203,7 @@ impl Running<'_> {
 
     async fn attacked(&mut self, attack: &'static Attack) -> Result<Row> {
         let site = &self.campaign.site;
+        let memory_before = memory(self.host.pid)?;
         let (since, from, cpu) = (now_ms(), Instant::now(), Cpu::of(self.host.pid)?);
         let end = sleep(self.campaign.window());
         let written = self.prospects.write(target(attack), ATTACK_RATE, end);
@@ -222,6 +222,7 @@ impl Running<'_> {
             cpu,
             put_off: counts.put_off.get(),
             failed: counts.failed.get(),
+            memory_before,
             memory_peak: memory_peak?,
             memory_after: 0,
         })
@@ -258,7 +259,10 @@ impl Running<'_> {
         report.innocent_refused = counts.put_off.get() + counts.failed.get();
         (report.lost, report.doubled) = self.campaign.screens.wrong();
         let recorded = self.campaign.site.recorded(SHOP, 0).await?;
-        let failed = recorded.iter().filter(|r| r.outcome != "committed");
+        // A newer message restarts a turn that is slow, which is no failure.
+        let failed = recorded
+            .iter()
+            .filter(|r| !["committed", "superseded"].contains(&r.outcome.as_str()));
         report.innocent_failed = failed.map(|r| r.turns).sum();
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::site::Recorded;
 /// one slice of the kernel's scheduler, which is 3 ms on two cores.
 const SLICES: Duration = Duration::from_millis(20);
 
-/// How much more memory the host may hold after an attack than before all of them.
+/// How much more memory the host may hold after an attack than before it: what an allocator keeps for the next one.
 const MEMORY_KEPT: u64 = 64 << 20;
 
 /// One attack as it was measured.
@@ -29,6 +29,7 @@ pub(crate) struct Row {
     pub(crate) cpu: Cpu,
     pub(crate) put_off: u64,
     pub(crate) failed: u64,
+    pub(crate) memory_before: u64,
     pub(crate) memory_peak: u64,
     pub(crate) memory_after: u64,
 }
@@ -39,7 +40,6 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     wrong: Vec<String>,
     pub(crate) is_alive: bool,
-    pub(crate) memory_before: u64,
     pub(crate) innocent_taken: u64,
     pub(crate) innocent_refused: u64,
     pub(crate) innocent_failed: i64,
@@ -123,8 +123,8 @@ impl Report {
                 row.failed
             ));
         }
-        if row.memory_after > self.memory_before + MEMORY_KEPT {
-            let (kept, before) = (mib(row.memory_after), mib(self.memory_before));
+        if row.memory_after > row.memory_before + MEMORY_KEPT {
+            let (kept, before) = (mib(row.memory_after), mib(row.memory_before));
             self.fault(format!(
                 "{name}: the host holds {kept:.0} MiB after it, and {before:.0} before"
             ));
