@@ -22,10 +22,10 @@ const INNOCENT_CONVERSATIONS: u32 = 200;
 
 /// What the attacker's prospects write in a second: with an endless loop in each turn, more than two cores can run.
 const ATTACK_RATE: u32 = 50;
-const ATTACK_CONVERSATIONS: u32 = 20;
+const ATTACK_CONVERSATIONS: u32 = 12;
 
 /// What waits of the attacker's at most, so that an attack ends soon after its window.
-const ATTACK_PENDING: &str = "30";
+const ATTACK_PENDING: &str = "20";
 
 /// Each message is one turn, which may compute for this long. Its memory is what every device has.
 const ATTACK_SETTINGS: [&str; 3] = ["max_attempts=1", "overlap=queue", "budget.cpu=200ms"];

@@ -29,17 +29,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub fn component(name: &str) -> Result<Vec<u8>> {
     let guest = GUESTS.iter().find(|(known, _)| *known == name);
     let (_, text) = guest.with_context(|| format!("there is no tests/guests/wat/{name}.wat"))?;
-    component_of(text, "").with_context(|| format!("tests/guests/wat/{name}.wat is wrong"))
+    component_of(text).with_context(|| format!("tests/guests/wat/{name}.wat is wrong"))
 }
 
-/// The component of a guest that is given as text, with more WIT in its world, such as `export more: func();`.
-///
-/// # Errors
-/// If either text is wrong.
-pub fn component_of(guest: &str, more: &str) -> Result<Vec<u8>> {
+fn component_of(guest: &str) -> Result<Vec<u8>> {
     let (main, parts) = guest.split_once(PART).unwrap_or((guest, ""));
     let mut module = wat::parse_str(framed(main))?;
-    let (resolve, world) = world(more)?;
+    let (resolve, world) = world()?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     let mut encoder = ComponentEncoder::default().validate(true).module(&module)?;
     for part in parts.split(PART).filter(|part| !part.is_empty()) {
@@ -72,12 +68,11 @@ fn framed(guest: &str) -> String {
     format!("(module\n{guest}\n{missing})")
 }
 
-fn world(more: &str) -> Result<(Resolve, WorldId)> {
+fn world() -> Result<(Resolve, WorldId)> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut resolve = Resolve::default();
     resolve.push_dir(here.join("../../wit"))?;
     let own = std::fs::read_to_string(here.join("wit/wasi.wit"))?;
-    let own = own.replacen("world guest {", &format!("world guest {{ {more}"), 1);
     let package = resolve.push_str("wasi.wit", &own)?;
     let world = resolve.select_world(&[package], Some("guest"))?;
     Ok((resolve, world))
