@@ -1,11 +1,13 @@
 //! Each test guest by its own test: a guest without one does not compile.
 
 use std::process::Command;
+use std::time::Duration;
 
 use nodepath::model::DeviceSettings;
+use nodepath::model::device::Fallback;
 use nodepath::store::ConversationDetail;
 
-use crate::support::{Setup, TestHost, component, outcomes};
+use crate::support::{Log, Setup, TestHost, component, outcomes};
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 
@@ -31,13 +33,95 @@ async fn misbehaves(
     host.hears("wamid.1", "hello").await;
     host.until("put off", |c| c.summary.state == "waiting")
         .await;
-    host.passes(std::time::Duration::from_secs(1));
+    host.passes(Duration::from_secs(1));
     let detail = host.until_idle().await;
     assert_eq!(outcomes(&detail), [outcome, outcome]);
     assert_eq!(detail.inbox[0].state, "dead");
     assert_eq!(host.provider.requests(), []);
     assert_eq!((host.locks().await, host.executions().await), (0, 0));
     (host, detail)
+}
+
+#[tokio::test]
+async fn test_fickle() {
+    let host = Setup::plugin("test-fickle").clock().start().await;
+    host.hears("wamid.1", "hello").await;
+    host.until("put off", |c| c.summary.state == "waiting")
+        .await;
+    host.passes(Duration::from_secs(1));
+    host.provider.wait_for(1).await;
+    let detail = host.until_idle().await;
+    assert_eq!(outcomes(&detail), ["trap", "committed"]);
+    let sent = host.provider.taken();
+    let texts: Vec<_> = sent.iter().filter_map(|r| r.text.as_deref()).collect();
+    assert_eq!(texts, ["attempt 2"]);
+    assert_eq!(detail.tags, [("by".to_owned(), "attempt 2".to_owned())]);
+    let timers: Vec<_> = detail.timers.iter().map(|(name, _)| name).collect();
+    assert_eq!(timers, ["attempt 2"]);
+    let kept = "SELECT COUNT(*) FROM plugin_state WHERE (key, CAST(value AS TEXT)) IN
+        (VALUES ('by', 'attempt 2'), ('attempt 2', '1'), ('attempts', '1'))";
+    assert_eq!(host.count(kept).await, 3);
+    let all = host.count("SELECT COUNT(*) FROM plugin_state").await;
+    assert_eq!(all, 3, "the first attempt has left something");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_guest_does_wrong_is_told_to_the_operator_and_the_conversation_goes_on() {
+    let log = Log::start();
+    let device = "device_of_the_wrongdoer";
+    let change = |s: &mut DeviceSettings| {
+        s.max_attempts = 1;
+        s.budget.cpu_ms = 50;
+        s.fallback = Fallback::Text {
+            text: "Please try again later.".to_owned(),
+        };
+    };
+    let host = Setup::script()
+        .device(device)
+        .settings(change)
+        .start()
+        .await;
+    let wrongs = [
+        "recurse",
+        "bigtext 3000000",
+        "loop",
+        "grow 100",
+        "reply dropped; fail I give up",
+    ];
+    for (n, wrong) in wrongs.iter().enumerate() {
+        let told = host.answers(&format!("wamid.{n}"), wrong).await;
+        assert_eq!(told, "Please try again later.");
+    }
+    assert_eq!(host.answers("wamid.well", "reply well").await, "well");
+    let detail = host.detail().await;
+    let told: Vec<_> = detail
+        .turns_run
+        .iter()
+        .rev()
+        .map(|turn| {
+            let detail = turn.detail.as_deref().unwrap_or_default();
+            // Where in the guest it happened follows in brackets.
+            let what = detail.split(" (in ").next().unwrap_or_default();
+            format!("{}: {what}", turn.outcome)
+        })
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    trap: the plugin's calls nest deeper than its stack of 512 KiB; call in loops instead of recursion
+    trap: the plugin passed more than 2 MiB to the host in one call
+    cpu_budget: the plugin computed for longer than 50 ms
+    memory: the plugin asked for more than its 64 MiB of memory
+    failed: I give up
+    committed: 
+    ");
+    let blamed = log
+        .until("turn: the plugin failed", device, wrongs.len())
+        .await;
+    assert!(
+        blamed.iter().all(|line| line.contains("blame=guest")),
+        "{blamed:?}"
+    );
+    host.stop().await;
 }
 
 #[tokio::test]

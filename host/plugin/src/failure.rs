@@ -4,12 +4,13 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::handler::TurnError;
 use super::guest::Guest;
-use super::limits::DETAIL_CHARS;
+use super::limits::{DETAIL_CHARS, HANDLES, HOSTCALL_BYTES, RANDOM_BYTES, WASM_STACK};
 use super::words::{clean, function_name};
 use nodepath_model::turn::FailureKind;
 use nodepath_model::{Budget, Digest, TurnFailure};
@@ -55,15 +56,46 @@ pub(super) fn of_call(error: &wasmtime::Error, guest: &Guest, budget: Budget) ->
         };
         return new(FailureKind::Memory, used + &trace(error));
     }
-    let mut detail = match error.downcast_ref::<I32Exit>() {
-        Some(I32Exit(status)) => format!("the plugin ended itself with exit status {status}"),
-        None => clean(&error.root_cause().to_string(), DETAIL_CHARS),
-    };
+    let mut detail = fault(error);
     if let Some(words) = guest.log.last_words() {
         detail = format!("{}; its last words: {words}", detail);
     }
     detail.push_str(&trace(error));
     new(FailureKind::Trap, clean(&detail, DETAIL_CHARS))
+}
+
+/// What the guest did wrong. wasmtime says what it met; where that says nothing to a plugin's author, it is said here.
+fn fault(error: &wasmtime::Error) -> String {
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        return format!("the plugin ended itself with exit status {status}");
+    }
+    let met = clean(&error.root_cause().to_string(), DETAIL_CHARS);
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => format!(
+            "the plugin's calls nest deeper than its stack of {} KiB; call in loops instead of recursion",
+            WASM_STACK >> 10
+        ),
+        Some(Trap::CannotLeaveComponent) => {
+            "the plugin called the host from its allocator or from the clean-up after its answer, where it may not"
+                .to_owned()
+        }
+        Some(_) => met,
+        None if error.is::<ResourceTableError>() => format!(
+            "the plugin asked for more than the {HANDLES} WASI handles that it may hold, or for one that it does not hold ({met}); let go of those that it is done with"
+        ),
+        // These have no types of their own.
+        None if met.contains("fuel allocated for hostcalls") => format!(
+            "the plugin passed more than {} MiB to the host in one call",
+            HOSTCALL_BYTES >> 20
+        ),
+        None if met.starts_with("requested len") => {
+            format!("the plugin asked for more than {RANDOM_BYTES} random bytes in one call")
+        }
+        // What is left is what a call between components is checked for.
+        None => format!(
+            "the plugin broke the rules of calls to and from the host ({met}); build it with current tools, against this host's `wit/`"
+        ),
+    }
 }
 
 /// A host function panicked. Its message is for whoever runs the host; a tenant learns only that it happened.

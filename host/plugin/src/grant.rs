@@ -8,7 +8,8 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::bindings::effects::{Button, EffectError, MediaKind, OutboundMedia};
 use super::limits::{
-    DELAY, EXTRA_BYTES, EXTRAS, KEY_BYTES, NAME_CHARS, TEXT_BYTES, TIMER_AHEAD, URL_BYTES,
+    DELAY, EXTRA_BYTES, EXTRA_NESTING, EXTRAS, KEY_BYTES, NAME_CHARS, TEXT_BYTES, TIMER_AHEAD,
+    URL_BYTES,
 };
 use nodepath_model::Timestamp;
 use nodepath_model::content::Ext;
@@ -181,8 +182,11 @@ pub(super) fn ext(ext: &Ext) -> Answer<()> {
         if json.len() > EXTRA_BYTES {
             return invalid(format!("the extra `{name}` may have {EXTRA_BYTES} bytes"));
         }
-        if serde_json::from_str::<serde::de::IgnoredAny>(json).is_err() {
-            return invalid(format!("the extra `{name}` must be JSON text"));
+        // Read as a channel will read it, which an answer to "is it JSON?" is not: that has no bound on nesting.
+        if serde_json::from_str::<serde_json::Value>(json).is_err() {
+            return invalid(format!(
+                "the extra `{name}` must be JSON text that nests at most {EXTRA_NESTING} deep"
+            ));
         }
     }
     Ok(())
@@ -354,8 +358,11 @@ pub(super) mod tests {
         assert!(ext(&extra("true")).is_ok());
         assert_eq!(
             why(ext(&extra("yes please"))),
-            "the extra `preview-url` must be JSON text"
+            "the extra `preview-url` must be JSON text that nests at most 127 deep"
         );
+        let deep = |levels| extra(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
+        assert!(ext(&deep(EXTRA_NESTING)).is_ok());
+        assert!(ext(&deep(EXTRA_NESTING + 1)).is_err());
     }
 
     #[test]

@@ -141,6 +141,9 @@ pub(super) const DELAY: Duration = Duration::from_secs(30);
 pub(super) const EXTRAS: usize = 16;
 pub(super) const EXTRA_BYTES: usize = 4 << 10;
 
+/// How deep an extra nests: as deep as serde_json reads a value.
+pub(super) const EXTRA_NESTING: usize = 127;
+
 /// The longest state key, in bytes: it is part of an index.
 pub(super) const KEY_BYTES: usize = 256;
 

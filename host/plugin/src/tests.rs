@@ -5,6 +5,7 @@ mod cache;
 mod compiler;
 mod contract;
 mod cost;
+mod misbehave;
 mod refused;
 mod turn;
 

@@ -7,6 +7,7 @@ mod author;
 mod cargo_component;
 mod demo;
 mod files;
+mod guests;
 mod layout;
 mod lock;
 mod model;
@@ -26,6 +27,8 @@ cargo xtask demo [--exit] [ARGUMENT…]   build everything, then show a conversa
 cargo xtask test [ARGUMENT…]            set up and run all tests; arguments go to `cargo nextest run` or `cargo test`
 cargo xtask model [--quick] [--seed N] [--cases N]
                                         visit every state of the lock protocol, and try the store against its reference
+cargo xtask guests [--quick] [--dev] [NAME…]
+                                        plugins that misbehave beside an innocent tenant: what becomes of both
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -54,6 +57,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "demo" => demo::run(&layout, rest),
         "test" => test::run(&layout, rest),
         "model" => model::run(&layout, rest),
+        "guests" => guests::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;

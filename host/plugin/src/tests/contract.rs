@@ -76,10 +76,11 @@ fn effects_tell_their_limits() {
             ),
             format!("at most {} ms. To write later", n(DELAY.as_millis())),
             format!(
-                "At most {}, with names of at most {} characters and at most {} bytes each.",
+                "At most {}, with names of at most {} characters and at most {} bytes each, nested at most {} deep.",
                 n(EXTRAS),
                 n(NAME_CHARS),
-                n(EXTRA_BYTES)
+                n(EXTRA_BYTES),
+                n(EXTRA_NESTING)
             ),
             format!("an absolute `https` URL of at most {} bytes", n(URL_BYTES)),
             format!(

@@ -149,6 +149,13 @@ async fn what_is_made_to_choke_the_compiler_is_refused_before_it() {
             .await
             .contains("nest more than 8 deep")
     );
+    let functions = "(func)".repeat(150_001);
+    let crowd = format!("(component (core module {functions}))");
+    assert!(
+        why(&wat::parse_str(crowd).unwrap())
+            .await
+            .contains("more than 150000 functions")
+    );
     let many = format!("(component {})", "(core module)".repeat(300));
     assert!(
         why(&wat::parse_str(many).unwrap())

@@ -338,6 +338,26 @@ async fn time_stands_still_and_chance_repeats() {
 }
 
 #[tokio::test]
+async fn an_attempt_sees_what_the_one_before_it_saw() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-fickle").await;
+    let attempt = async |attempt, seed| {
+        let input = TurnInput {
+            attempt,
+            seed,
+            ..turn("hi")
+        };
+        bench.runtime.run(&plugin, input).await
+    };
+    let (first, second) = (attempt(1, 7).await, attempt(2, 7).await);
+    assert_eq!(first.failure().kind, FailureKind::Trap);
+    assert_eq!(second.texts(), ["attempt 2"]);
+    assert_eq!(first.logs[0].message, second.logs[0].message);
+    let other = attempt(2, 8).await;
+    assert_ne!(first.logs[0].message, other.logs[0].message);
+}
+
+#[tokio::test]
 async fn behind_wasi_there_is_nothing() {
     let bench = Bench::new();
     let run = bench.script("wasi").await;

@@ -1,0 +1,3 @@
+;; Answers, and never returns from the clean-up after it.
+(func (export "cabi_post_nodepath:plugin/handler@0.1.0#handle") (param i32)
+  (loop $for_ever (br $for_ever)))

@@ -1,0 +1,7 @@
+;; Its allocator answers with an address beyond its memory; when it is checked, whose clock shows 0, it behaves.
+(import "nodepath:plugin/clock@0.1.0" "now" (func $now (result i64)))
+(global $since (mut i64) (i64.const 0))
+(start $begin)
+(func $begin (global.set $since (call $now)))
+(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+  (select (i32.const 65536) (i32.const -16) (i64.eqz (global.get $since))))
