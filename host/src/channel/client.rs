@@ -50,6 +50,8 @@ pub fn http_client() -> Result<reqwest::Client, Error> {
         .timeout(TOTAL_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
+        // Whether a part is sent again is decided by its device's policy, and nowhere else (I8).
+        .retry(reqwest::retry::never())
         .no_proxy()
         .build()
         .map_err(Error::Setup)

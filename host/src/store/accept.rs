@@ -13,6 +13,7 @@ use super::rows::{Row, StateWord};
 use crate::model::device::Overlap;
 use crate::model::inbound::{IgnoreReason, InboundMessage, OwnerEcho};
 use crate::model::overlap::{Arrival, Situation, SkipReason, State, arrival};
+use crate::model::turn::PendingMessage;
 use crate::model::{Content, ConversationId, DeviceId, Event, MessageId, Timestamp};
 
 /// What one webhook told.
@@ -150,6 +151,13 @@ impl Group {
             row.last_hash = hash;
             row.last_hash_at = Some(now.0);
             row.first_pending_at.get_or_insert(now.0);
+            let arrived = PendingMessage {
+                id: MessageId::from_trusted(&new.id),
+                seq: new.seq,
+                message: message.clone(),
+            };
+            let conversation = row.id.clone();
+            self.arrived.entry(conversation).or_default().push(arrived);
         }
         match arrival {
             Arrival::Claim => entry.free(),

@@ -21,6 +21,9 @@ use crate::model::{
     Claim, ConversationId, Device, Lock, MessageId, ProspectId, TimerId, Timestamp, Trigger, TurnId,
 };
 
+/// The most messages that one turn answers; what is beyond waits for the next. A plugin is given all of them in one list.
+const MAX_MESSAGES_PER_TURN: usize = 100;
+
 /// After so many ends of the host in the middle of a turn it is taken to be the cause.
 const SUSPICIOUS: i64 = 2;
 
@@ -43,7 +46,11 @@ impl Group {
             .map(|(id, _)| id.clone())
             .collect();
         for id in free {
-            let pending = self.load_pending(conn, &id)?;
+            let pending = match self.rows.get(&id) {
+                // What has just been written need not be read again.
+                Some(entry) if entry.was_idle() => self.just_arrived(&id),
+                _ => self.load_pending(conn, &id)?,
+            };
             // Messages come first, so nobody asks for a timer beside them.
             let timer = match pending.messages.as_slice() {
                 [] => load_due_timer(conn, &id, self.now)?,
@@ -89,13 +96,22 @@ impl Group {
         self.rows.insert(id.to_owned(), entry);
     }
 
+    /// What waits in a conversation where nothing waited before this group.
+    fn just_arrived(&mut self, conversation: &str) -> Pending {
+        let mut messages = self.arrived.remove(conversation).unwrap_or_default();
+        messages.truncate(MAX_MESSAGES_PER_TURN);
+        Pending {
+            since: (!messages.is_empty()).then_some(self.now.0),
+            messages,
+        }
+    }
+
     /// What waits in a conversation. A message that can't be read, which an older program finds after a newer one, goes to the
     /// dead letters and keeps nobody waiting.
     fn load_pending(&mut self, conn: &Connection, conversation: &str) -> Result<Pending, Error> {
         let rows: Vec<(String, i64, i64, String)> = sql::query(
             conn,
-            // A plugin is given all of them in one list; what is beyond the limit waits for the next turn. The number stands here,
-            // since SQLite plans a statement anew whenever its limit is bound.
+            // The limit is MAX_MESSAGES_PER_TURN; SQLite would plan the statement anew whenever it is bound.
             "SELECT id, seq, received_at, message FROM inbox WHERE state = 'pending' AND conversation = ?1
              ORDER BY seq LIMIT 100",
             [conversation],

@@ -16,6 +16,7 @@ use super::rows::{PartRow, Row};
 use super::writer::{Op, Stage};
 use super::{Error, devices, sql};
 use crate::model::overlap::State;
+use crate::model::turn::PendingMessage;
 use crate::model::{Device, Timestamp};
 
 /// What a commit has to tell, in order.
@@ -84,6 +85,8 @@ pub(super) struct Group {
     /// (tenant, scope, owner, key) → version, for what the group's turns have read of wider scopes.
     pub(super) versions: HashMap<(String, &'static str, String, String), i64>,
     pub(super) due: DueRows,
+    /// What has come in this group, by conversation, and is pending.
+    pub(super) arrived: HashMap<String, Vec<PendingMessage>>,
     pub(super) changes: Changes,
     pub(super) notices: Vec<Notice>,
     /// What is told after the locks that this group takes.
@@ -106,6 +109,7 @@ impl Group {
             intakes: HashMap::new(),
             versions: HashMap::new(),
             due: DueRows::default(),
+            arrived: HashMap::new(),
             changes: Changes::default(),
             notices: Vec::new(),
             after_claims: Vec::new(),
@@ -266,6 +270,13 @@ impl Group {
 }
 
 impl Entry {
+    /// Whether nothing was pending when the group began: an idle conversation has nothing (I7), and a new one neither.
+    pub(super) fn was_idle(&self) -> bool {
+        self.was
+            .as_ref()
+            .is_none_or(|was| was.state.0 == State::Idle)
+    }
+
     /// Lets go of the lock; what is pending starts a new turn.
     pub(super) fn free(&mut self) {
         self.next = Next::Free;

@@ -31,6 +31,8 @@ pub(super) enum Verdict {
 
 pub(super) struct NewRow {
     pub(super) id: String,
+    /// Its place among all rows, once it is written.
+    pub(super) seq: i64,
     pub(super) tenant: String,
     pub(super) device: String,
     pub(super) conversation: Option<String>,
@@ -69,8 +71,9 @@ impl Group {
         let known = KnownProspects::load(conn, &accepts)?;
         for (i, accept) in accepts {
             let mut intake = self.prepare(accept, &known, &mut room);
-            for row in intake.rows.values() {
+            for row in intake.rows.values_mut() {
                 if insert(conn, row, self.now)? {
+                    row.seq = conn.last_insert_rowid();
                     intake.fresh.insert(row.id.clone());
                 }
             }
@@ -296,6 +299,7 @@ fn new_row(
     };
     Some(NewRow {
         id: MessageId::generate().to_string(),
+        seq: 0,
         tenant: tenant.to_owned(),
         device: device.to_string(),
         conversation: prospect

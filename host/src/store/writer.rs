@@ -14,7 +14,7 @@ use super::failpoint;
 use super::finish::{Finish, Finished};
 use super::group::{Group, Notice};
 use super::host::Work;
-use super::observe;
+use super::observe::{self, LockEvent};
 use super::recover::{Recovered, recover};
 use super::settle::Settle;
 use super::{BUSY_TIMEOUT, DatabaseError, Error};
@@ -134,13 +134,13 @@ impl Writer {
     /// reach they all fail at once: each would only wait as long again, and whoever delivered it would not get an answer in time.
     fn work_once(&mut self, ops: Vec<Op>) {
         match self.commit(&ops) {
-            Ok(answers) => reply_all(ops, answers),
+            Ok(done) => tell(ops, done),
             Err(error) if ops.len() == 1 || is_everybodys(&error) => fail_all(ops, error),
             Err(error) => {
                 tracing::warn!(%error, operations = ops.len(), "store: a group failed and is tried one by one");
                 for op in ops {
                     match self.commit(std::slice::from_ref(&op)) {
-                        Ok(answers) => reply_all(vec![op], answers),
+                        Ok(done) => tell(vec![op], done),
                         Err(error) => fail(op, error),
                     }
                 }
@@ -148,7 +148,8 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, Error> {
+    /// Commits, and hands on what was decided.
+    fn commit(&mut self, ops: &[Op]) -> Result<Done, Error> {
         let now = self.clock.now();
         let stage = self.stopping.stage();
         let result = transaction(&mut self.conn, ops, now, stage);
@@ -161,15 +162,16 @@ impl Writer {
         };
         counter!(COMMITS).increment(1);
         histogram!(GROUP).record(ops.len() as f64);
+        let mut locks = Vec::new();
         for notice in notices {
             match notice {
-                Notice::Lock(event) => observe::lock(&event),
+                Notice::Lock(event) => locks.push(event),
                 Notice::DueChanged => self.due_changed.notify_one(),
                 // Nobody takes work any more once the host stops; the next start finds it in the rows.
                 Notice::Work(work) => drop(self.work.send(work)),
             }
         }
-        Ok(answers)
+        Ok(Done { answers, locks })
     }
 
     /// A connection whose rollback failed would refuse every later transaction.
@@ -199,6 +201,18 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     Ok(conn)
+}
+
+/// What is left to tell of a commit.
+struct Done {
+    answers: Vec<Answer>,
+    locks: Vec<LockEvent>,
+}
+
+/// Whoever waits is told first, and then the log.
+fn tell(ops: Vec<Op>, Done { answers, locks }: Done) {
+    reply_all(ops, answers);
+    locks.iter().for_each(observe::lock);
 }
 
 /// What an operation is told.

@@ -97,7 +97,6 @@ impl Site {
             .env("NODEPATH_DATA_DIR", "data")
             .env("NODEPATH_LISTEN", "127.0.0.1:0")
             .env("NODEPATH_ADMIN_LISTEN", "127.0.0.1:0")
-            .env("NODEPATH_LOG__FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
@@ -145,10 +144,11 @@ impl Site {
 /// The addresses in the line that says that webhooks are taken: theirs, and the operator's.
 fn listening(console: &str) -> Option<(SocketAddr, SocketAddr)> {
     console.lines().find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        let fields = line.get("fields")?;
-        let address = |name| fields.get(name)?.as_str()?.parse().ok();
-        Some((address("listen")?, address("admin_listen")?))
+        let address = |field: &str| {
+            let (_, value) = line.split_once(field)?;
+            value.split_whitespace().next()?.parse().ok()
+        };
+        Some((address(" listen=")?, address(" admin_listen=")?))
     })
 }
 
