@@ -140,8 +140,8 @@ impl<'a> Process<'a> {
     }
 
     /// Waits until the process has reached the place that `serve_until` named.
-    pub(crate) async fn aborts(self) {
-        assert_eq!(self.ends().await.signal(), Some(Signal::ABORT.as_raw()));
+    pub(crate) async fn dies(self) {
+        assert_eq!(self.ends().await.signal(), Some(Signal::KILL.as_raw()));
     }
 
     /// Waits until it ends by itself.

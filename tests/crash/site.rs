@@ -208,25 +208,25 @@ impl Site {
         self.serve_until("").await
     }
 
-    /// Starts the host, which ends by itself as `FAILPOINTS` says, perhaps before it takes webhooks.
-    pub(crate) async fn serve_or_abort(&self, failpoints: &str) {
-        let (mut child, _log) = self.spawn(failpoints);
+    /// Starts the host, which kills itself at a place, perhaps before it takes webhooks.
+    pub(crate) async fn serve_or_die(&self, place: &str) {
+        let (mut child, _log) = self.spawn(place);
         let status = tokio::time::timeout(PATIENCE, child.wait()).await;
         let status = status.expect("the host ends").unwrap();
-        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
     }
 
-    fn spawn(&self, failpoints: &str) -> (Child, Log) {
+    fn spawn(&self, kill_at: &str) -> (Child, Log) {
         let mut command = self.command(&["serve"]);
-        command.env("FAILPOINTS", failpoints).stderr(Stdio::piped());
+        command.env("KILL_AT", kill_at).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Log::read(child.stderr.take().unwrap());
         (child, log)
     }
 
-    /// Starts the host so that it ends by itself as `FAILPOINTS` says.
-    pub(crate) async fn serve_until(&self, failpoints: &str) -> Process<'_> {
-        let (child, log) = self.spawn(failpoints);
+    /// Starts the host, which kills itself when it comes by this place, as `PLACE` or `PLACE@PASS`.
+    pub(crate) async fn serve_until(&self, kill_at: &str) -> Process<'_> {
+        let (child, log) = self.spawn(kill_at);
         Process::ready(self, child, log).await
     }
 

@@ -87,7 +87,9 @@ impl Host {
         sealer: Sealer,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Work>), Error> {
         let process_lock = lock_process(path).await?;
+        fail::fail_point!("open.locked");
         let store = Store::open(path, clock, sealer).await?;
+        fail::fail_point!("open.migrated");
         let recovered = store.recover().await?;
         let (ops, queue) = mpsc::channel(WRITER_QUEUE);
         let (work, todo) = mpsc::unbounded_channel();

@@ -20,6 +20,7 @@ impl Store {
     pub(super) async fn recover(&self) -> Result<Recovered, Error> {
         let now = self.now().0;
         let mut tx = self.writers.begin_with("BEGIN IMMEDIATE").await?;
+        fail::fail_point!("recover.begun");
         // The epoch rises with the next claim, so a turn of the dead process could not commit even if it still ran (I3).
         let turns = sqlx::query(
             "UPDATE conversation SET state = 'waiting', ready_at = $1, owner = NULL, locked_at = NULL, claimed_at = NULL,
@@ -30,6 +31,7 @@ impl Store {
         .execute(&mut *tx)
         .await?
         .rows_affected();
+        fail::fail_point!("recover.turns");
         // Promise I8: a part that was being sent may have been. Each device says how long its provider has to tell.
         let mut unknown_parts = 0;
         let sending: Vec<(String,)> =
@@ -43,7 +45,9 @@ impl Store {
         }
         // Those of a device that this program can't read.
         unknown_parts += doubt(&mut tx, None, self.now()).await?;
+        fail::fail_point!("recover.written");
         tx.commit().await?;
+        fail::fail_point!("recover.committed");
         counter!(observe::RECOVERED).increment(turns);
         Ok(Recovered {
             turns,

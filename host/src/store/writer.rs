@@ -144,6 +144,7 @@ impl Writer {
                 Notice::Work(work) => drop(self.work.send(work)),
             }
         }
+        failpoint::told(ops);
         Ok(answers)
     }
 
@@ -178,6 +179,7 @@ async fn transaction(
     // IMMEDIATE: the write lock is taken before anything is read, so what a group has read stays true.
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     let mut group = Group::load(&mut tx, ops, now, stage).await?;
+    failpoint::begun(ops);
     let mut answers = Vec::with_capacity(ops.len());
     for (i, op) in ops.iter().enumerate() {
         answers.push(match op {
