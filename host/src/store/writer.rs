@@ -87,7 +87,7 @@ impl Writer {
         due_changed: Arc<Notify>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            conn: options.connect().await?,
+            conn: connect(options).await?,
             options: options.clone(),
             clock,
             work,
@@ -153,13 +153,23 @@ impl Writer {
         if self.conn.ping().await.is_ok() && !self.conn.is_in_transaction() {
             return;
         }
-        match self.options.connect().await {
+        match connect(&self.options).await {
             Ok(conn) => self.conn = conn,
             Err(error) => {
                 tracing::error!(%error, "store: the writer can't reconnect to the database")
             }
         }
     }
+}
+
+/// A connection that can write. Where a file can't be written, SQLite opens it for reading only and says nothing; such a connection
+/// would go on refusing when the file can be written again.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let mut conn = options.connect().await?;
+    sqlx::query("DELETE FROM conversation WHERE false")
+        .execute(&mut conn)
+        .await?;
+    Ok(conn)
 }
 
 /// What an operation is told.
@@ -261,5 +271,23 @@ fn fail(op: Op, error: Error) {
         Op::Finish(_, reply) => drop(reply.send(Err(error))),
         Op::Settle(_, reply) => drop(reply.send(Err(error))),
         Op::Due(reply) => drop(reply.send(Err(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, connect_options};
+
+    #[tokio::test]
+    async fn a_connection_that_can_only_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nodepath.db");
+        let store = Store::open(&path, Clock::System, None).await.unwrap();
+        let options = connect_options(&path);
+        assert!(connect(&options).await.is_ok());
+        let error = connect(&options.read_only(true)).await.unwrap_err();
+        assert!(is_everybodys(&Error::Database(error)));
+        store.close().await;
     }
 }
