@@ -220,6 +220,10 @@ impl Group {
     async fn flush_marks(&mut self, conn: &mut SqliteConnection) -> Result<(), Error> {
         let marks = std::mem::take(&mut self.changes.marks);
         if !marks.is_empty() {
+            #[cfg(feature = "planted-bugs")]
+            if super::planted::is("seq-marks") {
+                super::planted::mark_by_seq(conn, &marks, self.now.0).await?;
+            }
             // By explicit id, never by `seq <= n`; and only what is pending, so that a decision is made once (I5).
             sqlx::query(
                 "UPDATE inbox SET state = t.state, reason = t.reason, turn = t.turn, settled_at = $2

@@ -135,6 +135,10 @@ impl Host {
             .send(Op::Accept(accept, reply))
             .await
             .map_err(|_| closed())?;
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::is("ack-before-commit") {
+            return Ok(Accepted::Stored(Vec::new()));
+        }
         answer.await.map_err(|_| closed())?
     }
 

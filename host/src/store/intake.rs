@@ -336,6 +336,10 @@ async fn insert(
     if rows.is_empty() {
         return Ok(HashSet::new());
     }
+    #[cfg(feature = "planted-bugs")]
+    if super::planted::is("dedupe-expires-early") {
+        super::planted::forget_ids(conn, now).await?;
+    }
     let fresh: Vec<(String,)> = sqlx::query_as(
         "INSERT INTO inbox (id, tenant, device, conversation, provider_message_id, message, state, reason, received_at)
          SELECT value ->> 'id', value ->> 'tenant', value ->> 'device', value ->> 'conversation',
