@@ -1,11 +1,14 @@
 //! `cargo xtask demo` and `cargo xtask test`: what a fresh checkout needs, set up and run.
 //!
 //! Everything that takes long is made once, outside the checkout, in [`Layout::cache`]: the compiler for the plugins
-//! ([`wasm_toolchain`]), and for the tests cargo-component ([`cargo_component`]) and the Python oracles ([`oracles`]).
+//! ([`wasm_toolchain`]), and for the tests cargo-component ([`cargo_component`]), the Python oracles ([`oracles`]) and a clock that lies ([`faketime`]).
 
+mod apt;
 mod author;
 mod cargo_component;
+mod crash;
 mod demo;
+mod faketime;
 mod files;
 mod layout;
 mod lock;
@@ -23,6 +26,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask demo [--exit] [ARGUMENT…]   build everything, then show a conversation on a running host
 cargo xtask test [ARGUMENT…]            set up and run all tests; arguments go to `cargo nextest run` or `cargo test`
+cargo xtask crash [--quick] [--seed N] [--only SCENARIO]
+                                        kill and hinder the host in every way, and check the promises; --quick takes two minutes
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -50,6 +55,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match command {
         "demo" => demo::run(&layout, rest),
         "test" => test::run(&layout, rest),
+        "crash" => crash::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;
