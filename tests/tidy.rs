@@ -148,6 +148,39 @@ fn nothing_is_left_undone() {
     assert!(left.is_empty(), "{left:#?}");
 }
 
+/// The bugs that `cargo xtask crash` must find are compiled only where its feature asks for them, and nothing else asks for it.
+#[test]
+fn planted_bugs_are_in_no_build_but_the_campaign_s() {
+    let mut bare = Vec::new();
+    for file in sources().iter().filter(|f| f.name != "store/planted") {
+        let lines: Vec<_> = file.text.lines().map(str::trim).collect();
+        for (i, line) in lines.iter().enumerate() {
+            let names_it = line.contains("planted::") || line.contains("mod planted");
+            let statement = lines.get(..i).unwrap_or_default();
+            let is_guarded = statement
+                .iter()
+                .rev()
+                .take(2)
+                .any(|line| *line == "#[cfg(feature = \"planted-bugs\")]");
+            if names_it && !is_guarded {
+                bare.push(format!("{}: {line}", file.name));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "{bare:#?}");
+    let manifests = ["Cargo.toml", "host/Cargo.toml", "host/xtask/Cargo.toml"];
+    for manifest in manifests {
+        let text = fs::read_to_string(root().join(manifest)).unwrap();
+        let asks = text.lines().filter(|line| line.contains("planted-bugs"));
+        let expected: &[&str] = if manifest == "host/Cargo.toml" {
+            &["planted-bugs = []"]
+        } else {
+            &[]
+        };
+        assert_eq!(asks.collect::<Vec<_>>(), expected, "{manifest}");
+    }
+}
+
 #[test]
 fn every_test_that_the_tests_readme_names_exists() {
     let readme = fs::read_to_string(root().join("tests/README.md")).unwrap();

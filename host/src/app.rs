@@ -124,6 +124,7 @@ impl App {
         self.dispatch_until(shutdown).await?;
         tracing::info!("app: stopping; nothing more is taken");
         self.host.drain();
+        fail::fail_point!("stop.draining");
         stop.cancel();
         let (turns, deliveries) = (self.turns.clone(), self.deliveries.clone());
         let idle = async {
@@ -145,6 +146,7 @@ impl App {
             Err(_) => self.hand_back(&turns, &deliveries).await?,
         }
         drop((turns, deliveries));
+        fail::fail_point!("stop.closing");
         self.close().await;
         tracing::info!("app: stopped");
         Ok(())

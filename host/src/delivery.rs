@@ -135,6 +135,7 @@ impl Inner {
             // The next start takes the part for one in doubt.
             tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock");
         }
+        fail::fail_point!("delivery.settled");
     }
 
     async fn attempt(&self, part: &Part) -> Result<Settled, Error> {
@@ -157,9 +158,9 @@ impl Inner {
         let now = self.host.clock().now();
         let started = std::time::Instant::now();
         // Where the tests let the host panic, or end, before the request and after its answer.
-        fail::fail_point!("delivery.attempt", |_| std::process::abort());
+        fail::fail_point!("delivery.attempt");
         let delivery = channel::send(&self.client, credentials, part, now).await;
-        fail::fail_point!("delivery.answered", |_| std::process::abort());
+        fail::fail_point!("delivery.answered");
         metrics::histogram!(SEND_SECONDS).record(started.elapsed().as_secs_f64());
         drop(slot);
         Ok(self.decide(part, device, delivery))

@@ -1,5 +1,8 @@
 //! Parses the command line and runs the command.
 
+#[cfg(feature = "failpoints")]
+mod failpoints;
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -10,8 +13,7 @@ use nodepath::cli::{self, Cli};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // In the tests' build, FAILPOINTS in the environment says where the process panics or ends.
     #[cfg(feature = "failpoints")]
-    let _scenario = fail::FailScenario::setup();
+    let _scenario = failpoints::set_up();
     cli::run(Cli::parse())
 }

@@ -24,6 +24,8 @@ mod intake;
 mod kept;
 mod observe;
 mod outbox;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod plugins;
 mod reads;
 mod recover;

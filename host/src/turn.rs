@@ -98,6 +98,7 @@ impl Turns {
 
     /// Begins the turn of a claim.
     pub fn start(&self, claim: Claim) {
+        fail::fail_point!("turn.claimed");
         let cancel = self.0.stop.child_token();
         let running = Running {
             epoch: claim.lock.epoch,
@@ -175,9 +176,10 @@ impl Inner {
             record: TurnRecord { cpu, ..record },
             end,
         };
-        // Where the tests end the host with a turn that has run and not committed.
-        fail::fail_point!("turn.ended", |_| std::process::abort());
-        match self.host.finish(finish).await {
+        fail::fail_point!("turn.ended");
+        let finished = self.host.finish(finish).await;
+        fail::fail_point!("turn.finished");
+        match finished {
             Ok(Finished::Fenced) => {
                 tracing::warn!(
                     "🔒 SESSION LOCK: Session lock was taken away from this turn, which changes nothing"
@@ -201,7 +203,7 @@ impl Inner {
         cancel: &CancellationToken,
     ) -> (TurnEnd, std::time::Duration) {
         // Where the tests let the host panic, or end, in the middle of a turn.
-        fail::fail_point!("turn.attempt", |_| std::process::abort());
+        fail::fail_point!("turn.attempt");
         if let Some(end) = decide::is_poisonous(claim) {
             return (end, std::time::Duration::ZERO);
         }
@@ -214,6 +216,7 @@ impl Inner {
                 return (end, std::time::Duration::ZERO);
             }
         };
+        fail::fail_point!("turn.ran");
         tell_logs(claim, &run);
         self.show(&run);
         let now = self.host.clock().now();
@@ -255,6 +258,7 @@ impl Inner {
         };
         let (presence, signals) = mpsc::unbounded_channel();
         self.show_presence(claim, signals);
+        fail::fail_point!("turn.call");
         self.runtime
             .run(&plugin, self.input(claim, trigger, presence))
             .await

@@ -87,9 +87,9 @@ async fn ended_with_everything_committed() {
 #[tokio::test]
 async fn ended_between_two_parts_of_a_reply_it_goes_on_at_the_second() {
     let site = site(&["unknown_window=60s"]).await;
-    let host = site.serve_until("t5.written=return").await;
+    let host = site.serve_until("t5.written").await;
     host.delivers(&text("wamid.1", "parts 3")).await;
-    host.aborts().await;
+    host.dies().await;
 
     let host = site.serve().await;
     site.until("in doubt", |c| {
@@ -111,8 +111,8 @@ async fn ended_twice_in_a_row_at_what_time_brings() {
     let site = site(&["unknown=resend"]).await;
     ends_at(&site, "turn.ended").await;
     // The next start looks for what is due, and ends there: before its commit, and after it.
-    site.serve_or_abort("due.written=return").await;
-    site.serve_or_abort("due.committed=return").await;
+    site.serve_or_die("due.written").await;
+    site.serve_or_die("due.committed").await;
     starts_again(&site).await;
     assert_eq!(texts(&site.provider.taken()), ["You said: hello"]);
     goes_on(&site).await;
@@ -181,10 +181,10 @@ fn hello() -> Webhook {
 
 /// Delivers "hello" to a host that ends there.
 async fn ends_at(site: &Site, place: &str) {
-    let host = site.serve_until(&format!("{place}=return")).await;
+    let host = site.serve_until(place).await;
     // Whether it is answered before the end is a matter of luck.
     host.delivers(&hello()).await;
-    host.aborts().await;
+    host.dies().await;
 }
 
 /// The next host. The provider delivers "hello" again, as often as it likes.

@@ -233,10 +233,10 @@ async fn a_second_process_on_the_same_database_refuses_to_start_and_names_the_fi
 #[tokio::test]
 async fn a_message_that_ends_the_host_every_time_goes_to_the_dead_letters() {
     let site = Setup::plugin("echo").set("max_attempts=2").site().await;
-    let host = site.serve_until("turn.attempt=return").await;
+    let host = site.serve_until("turn.attempt").await;
     host.delivers(&text("wamid.1", "poison")).await;
-    host.aborts().await;
-    site.serve_or_abort("turn.attempt=return").await;
+    host.dies().await;
+    site.serve_or_die("turn.attempt").await;
 
     let host = site.serve().await;
     let detail = site.until_idle().await;

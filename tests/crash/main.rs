@@ -8,11 +8,23 @@
     reason = "what is not as expected fails the test"
 )]
 
+mod birth;
+mod by_hand;
+mod campaign;
+mod checker;
+mod clock;
 mod commits;
+mod disk;
+mod frozen;
 mod kill;
+mod places;
+mod planted;
 mod process;
+#[path = "../promises/main.rs"]
+mod promises;
 mod secrets;
 mod site;
 mod start;
 mod stop;
 mod storm;
+mod world;

@@ -11,7 +11,10 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr};
 use tokio::sync::watch;
 
-use crate::site::{PATIENCE, Site, post};
+use crate::site::{DEVICE, PATIENCE, Site, post};
+
+/// What a host says that does.
+const TAKES_WEBHOOKS: &str = "serve: taking webhooks";
 
 /// A running host. It is killed when it is dropped.
 pub(crate) struct Process<'a> {
@@ -63,7 +66,8 @@ impl<'a> Process<'a> {
         webhook: &Webhook,
         signature: &str,
     ) -> Option<(StatusCode, String)> {
-        post(&self.site.client, &self.url, webhook.body(), signature).await
+        let url = format!("{}/webhooks/{DEVICE}", self.url);
+        post(&self.site.client, &url, webhook.body(), signature).await
     }
 
     /// Opens a connection, says this, and no more.
@@ -98,20 +102,6 @@ impl<'a> Process<'a> {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// How many turns of the last host it runs again, and how many of its parts are in doubt. It says so before it takes webhooks.
-    pub(crate) fn recovered(&self) -> (usize, usize) {
-        let lines = self.log.lines.borrow();
-        let line = lines
-            .iter()
-            .find(|line| line.contains("of the last host, which ended in the middle"));
-        let line: Value = line.map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
-        let count = |name: &str| line["fields"][name].as_u64().unwrap_or(0);
-        (
-            usize::try_from(count("turns")).unwrap(),
-            usize::try_from(count("unknown_parts")).unwrap(),
-        )
-    }
-
     /// Waits for a log line that contains these words.
     pub(crate) async fn says(&self, words: &str) -> Value {
         self.log.says(words).await
@@ -128,7 +118,7 @@ impl<'a> Process<'a> {
         self.ends_by(Signal::TERM).await
     }
 
-    /// Sends a signal.
+    /// Sends a signal, if it is still there.
     pub(crate) fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.id()).unwrap()).unwrap();
         kill_process(id, signal).unwrap();
@@ -140,8 +130,13 @@ impl<'a> Process<'a> {
     }
 
     /// Waits until the process has reached the place that `serve_until` named.
-    pub(crate) async fn aborts(self) {
-        assert_eq!(self.ends().await.signal(), Some(Signal::ABORT.as_raw()));
+    pub(crate) async fn dies(self) {
+        assert_eq!(self.ends().await.signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    /// Waits until it is gone.
+    pub(crate) async fn has_died(&mut self) {
+        self.child.wait().await.unwrap();
     }
 
     /// Waits until it ends by itself.
@@ -155,6 +150,7 @@ impl<'a> Process<'a> {
 }
 
 /// What a process writes to standard error, line by line.
+#[derive(Clone)]
 pub(crate) struct Log {
     lines: watch::Receiver<Vec<String>>,
 }
@@ -182,6 +178,16 @@ impl Log {
         self.until(words, contains).await
     }
 
+    /// Waits until the host takes webhooks.
+    pub(crate) async fn takes_webhooks(&self) {
+        let mut lines = self.lines.clone();
+        let takes = |lines: &Vec<String>| lines.iter().any(|line| line.contains(TAKES_WEBHOOKS));
+        // One that ends instead is noticed by its end.
+        if lines.wait_for(takes).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut lines = self.lines.clone();
         let find = |lines: &Vec<String>| {
@@ -199,7 +205,7 @@ impl Log {
     }
 
     /// Everything, once the process has ended.
-    async fn whole(&mut self) -> String {
+    pub(crate) async fn whole(&mut self) -> String {
         // The sender is dropped at the end of the output.
         while self.lines.changed().await.is_ok() {}
         self.lines.borrow().join("\n")

@@ -11,7 +11,7 @@ use nodepath::cli::demo::provider::{FakeWhatsApp, Request};
 use nodepath::cli::demo::webhooks::Webhook;
 use nodepath::model::secret::Sealer;
 use nodepath::model::{Clock, ConversationId, DeviceId, ProspectId, Secret, Timestamp};
-use nodepath::store::{ConversationDetail, Shown, Store};
+use nodepath::store::{ConversationDetail, Store};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -37,7 +37,12 @@ pub(crate) struct Setup {
     plugin_config: String,
     settings: Vec<&'static str>,
     environment: Vec<(&'static str, String)>,
+    executable: PathBuf,
+    prepare: Option<Prepare>,
 }
+
+/// Something to be done with an empty directory.
+type Prepare = Box<dyn FnOnce(&Path) + Send>;
 
 impl Setup {
     /// A device that is answered by `ponder`, which takes so long.
@@ -47,6 +52,8 @@ impl Setup {
             plugin_config: think_ms(think),
             settings: vec![],
             environment: vec![("NODEPATH_SEAL_KEY", SEAL_KEY.to_owned())],
+            executable: env!("CARGO_BIN_EXE_nodepath").into(),
+            prepare: None,
         }
     }
 
@@ -78,9 +85,29 @@ impl Setup {
         self
     }
 
+    /// The executable that it runs.
+    pub(crate) fn runs(&self) -> &Path {
+        &self.executable
+    }
+
+    /// Another build of the executable.
+    pub(crate) fn executable(mut self, path: PathBuf) -> Self {
+        self.executable = path;
+        self
+    }
+
+    /// Does something with the directory before anything is in it, for example mounts a disk.
+    pub(crate) fn prepare(mut self, prepare: impl FnOnce(&Path) + Send + 'static) -> Self {
+        self.prepare = Some(Box::new(prepare));
+        self
+    }
+
     /// Sets everything up through the command line.
     pub(crate) async fn site(self) -> Site {
         let dir = tempfile::tempdir().unwrap();
+        if let Some(prepare) = self.prepare {
+            prepare(dir.path());
+        }
         let provider = FakeWhatsApp::start().await.unwrap();
         let mut environment = self.environment;
         environment.push(("NODEPATH_DATA_DIR", "data".to_owned()));
@@ -94,35 +121,15 @@ impl Setup {
             environment,
             provider,
             client: channel::http_client().unwrap(),
+            executable: self.executable,
             said: Mutex::default(),
         };
         site.share_compiled_plugins();
         site.run(&["tenant", "add", "acme"]).await;
-        let component = component(self.plugin);
-        site.run(&["plugin", "add", &component, "--tenant", "acme"])
-            .await;
         site.write_credentials();
-        let mut line = vec![
-            "device",
-            "add",
-            "--tenant",
-            "acme",
-            "--channel",
-            "whatsapp",
-            "--id",
-            DEVICE,
-        ];
-        line.extend([
-            "--plugin",
-            self.plugin,
-            "--plugin-config",
-            &self.plugin_config,
-        ]);
-        line.extend(["--credentials", "credentials.json"]);
-        for setting in self.settings {
-            line.extend(["--set", setting]);
-        }
-        site.run(&line).await;
+        site.add_plugin(self.plugin).await;
+        site.add_device(DEVICE, self.plugin, &self.plugin_config, &self.settings)
+            .await;
         site
     }
 }
@@ -149,11 +156,37 @@ pub(crate) struct Site {
     environment: Vec<(&'static str, String)>,
     pub(crate) provider: FakeWhatsApp,
     pub(crate) client: reqwest::Client,
+    executable: PathBuf,
     /// Everything that any process here has printed.
     said: Mutex<String>,
 }
 
 impl Site {
+    /// Another plugin of the tenant.
+    pub(crate) async fn add_plugin(&self, plugin: &str) {
+        let component = component(plugin);
+        self.run(&["plugin", "add", &component, "--tenant", "acme"])
+            .await;
+    }
+
+    /// Another device of the tenant, at the same provider.
+    pub(crate) async fn add_device(
+        &self,
+        id: &str,
+        plugin: &str,
+        plugin_config: &str,
+        settings: &[&str],
+    ) {
+        let line = "device add --tenant acme --channel whatsapp --credentials credentials.json";
+        let mut line: Vec<_> = line.split(' ').collect();
+        line.extend(["--id", id, "--plugin", plugin]);
+        line.extend(["--plugin-config", plugin_config]);
+        for setting in settings {
+            line.extend(["--set", setting]);
+        }
+        self.run(&line).await;
+    }
+
     /// Runs a command line, which must succeed, and answers its standard output.
     pub(crate) async fn run(&self, args: &[&str]) -> String {
         let output = self.output(args).await;
@@ -192,7 +225,7 @@ impl Site {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nodepath"));
+        let mut command = Command::new(&self.executable);
         command
             .args(args)
             .current_dir(self.dir.path())
@@ -208,25 +241,48 @@ impl Site {
         self.serve_until("").await
     }
 
-    /// Starts the host, which ends by itself as `FAILPOINTS` says, perhaps before it takes webhooks.
-    pub(crate) async fn serve_or_abort(&self, failpoints: &str) {
-        let (mut child, _log) = self.spawn(failpoints);
+    /// Starts the host, which kills itself at a place, perhaps before it takes webhooks.
+    pub(crate) async fn serve_or_die(&self, place: &str) {
+        let (mut child, _log) = self.spawn(place);
         let status = tokio::time::timeout(PATIENCE, child.wait()).await;
         let status = status.expect("the host ends").unwrap();
-        assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
     }
 
-    fn spawn(&self, failpoints: &str) -> (Child, Log) {
+    /// Starts the host where it may not be able to. Answers what it says if it ends; one that takes webhooks is killed.
+    pub(crate) async fn tries_to_serve(&self) -> Option<String> {
+        let (mut child, mut log) = self.spawn("");
+        let heard = log.clone();
+        tokio::select! {
+            () = heard.takes_webhooks() => {
+                child.kill().await.unwrap();
+                None
+            }
+            status = child.wait() => {
+                assert!(!status.unwrap().success());
+                Some(log.whole().await)
+            }
+        }
+    }
+
+    /// Starts the host and kills it soon, perhaps before it takes webhooks.
+    pub(crate) async fn serve_and_kill(&self, after: Duration) {
+        let (mut child, _log) = self.spawn("");
+        tokio::time::sleep(after).await;
+        child.kill().await.unwrap();
+    }
+
+    fn spawn(&self, kill_at: &str) -> (Child, Log) {
         let mut command = self.command(&["serve"]);
-        command.env("FAILPOINTS", failpoints).stderr(Stdio::piped());
+        command.env("KILL_AT", kill_at).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Log::read(child.stderr.take().unwrap());
         (child, log)
     }
 
-    /// Starts the host so that it ends by itself as `FAILPOINTS` says.
-    pub(crate) async fn serve_until(&self, failpoints: &str) -> Process<'_> {
-        let (child, log) = self.spawn(failpoints);
+    /// Starts the host, which kills itself when it comes by this place, as `PLACE` or `PLACE@PASS`.
+    pub(crate) async fn serve_until(&self, kill_at: &str) -> Process<'_> {
+        let (child, log) = self.spawn(kill_at);
         Process::ready(self, child, log).await
     }
 
@@ -247,24 +303,35 @@ impl Site {
         self.until_in(PROSPECT, what, wanted).await
     }
 
-    /// The conversation with a prospect, as soon as it is as wanted. The store has no events, so it is asked again and again.
+    /// The conversation with a prospect, as soon as it is as wanted.
     pub(crate) async fn until_in(
         &self,
         prospect: &str,
         what: &str,
         wanted: impl Fn(&ConversationDetail) -> bool,
     ) -> ConversationDetail {
-        let (store, id) = (self.store().await, conversation(prospect));
+        let id = conversation_with(DEVICE, prospect);
+        self.until_of(&id, what, wanted).await
+    }
+
+    /// A conversation, as soon as it is as wanted. The store has no events, so it is asked again and again.
+    pub(crate) async fn until_of(
+        &self,
+        id: &ConversationId,
+        what: &str,
+        wanted: impl Fn(&ConversationDetail) -> bool,
+    ) -> ConversationDetail {
+        let store = self.store().await;
         let look = async {
             loop {
-                if let Some(detail) = store.conversation(&id).await.ok().filter(&wanted) {
+                if let Some(detail) = store.conversation(id).await.ok().filter(&wanted) {
                     return detail;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let found = tokio::time::timeout(PATIENCE, look).await;
-        let now = store.conversation(&id).await;
+        let now = store.conversation(id).await;
         store.close().await;
         found.unwrap_or_else(|_| panic!("never {what}: {now:#?}"))
     }
@@ -282,19 +349,8 @@ impl Site {
         locks
     }
 
-    /// Every conversation, whole.
-    pub(crate) async fn conversations(&self) -> Vec<ConversationDetail> {
-        let store = self.store().await;
-        let mut found = Vec::new();
-        for summary in store.conversations(None, Shown::All, 1_000).await.unwrap() {
-            let id = ConversationId::from_trusted(summary.id);
-            found.push(store.conversation(&id).await.unwrap());
-        }
-        store.close().await;
-        found
-    }
-
-    async fn store(&self) -> Store {
+    /// The store, beside the host.
+    pub(crate) async fn store(&self) -> Store {
         let sealer = Sealer::from_base64(SEAL_KEY).unwrap();
         Store::open(&self.path("data/nodepath.db"), Clock::System, sealer)
             .await
@@ -313,8 +369,19 @@ impl Site {
         url: &str,
         webhook: &Webhook,
     ) -> Option<(StatusCode, String)> {
+        self.deliver_to(DEVICE, url, webhook).await
+    }
+
+    /// The same for another device.
+    pub(crate) async fn deliver_to(
+        &self,
+        device: &str,
+        url: &str,
+        webhook: &Webhook,
+    ) -> Option<(StatusCode, String)> {
         let (body, signature) = webhook.signed(&Secret::new(FakeWhatsApp::APP_SECRET));
-        post(&self.client, url, body, &signature).await
+        let url = format!("{url}/webhooks/{device}");
+        post(&self.client, &url, body, &signature).await
     }
 
     /// A path in the directory.
@@ -364,7 +431,7 @@ pub(crate) async fn post(
     signature: &str,
 ) -> Option<(StatusCode, String)> {
     let request = client
-        .post(format!("{url}/webhooks/{DEVICE}"))
+        .post(url)
         .header("x-hub-signature-256", signature)
         .body(body);
     let response = request.send().await.ok()?;
@@ -372,10 +439,10 @@ pub(crate) async fn post(
     Some((status, response.text().await.ok()?))
 }
 
-/// The conversation with this prospect.
-pub(crate) fn conversation(prospect: &str) -> ConversationId {
+/// The conversation of a device with a prospect.
+pub(crate) fn conversation_with(device: &str, prospect: &str) -> ConversationId {
     ConversationId::of(
-        &DeviceId::from_trusted(DEVICE),
+        &DeviceId::from_trusted(device),
         &ProspectId::from_trusted(prospect),
     )
 }

@@ -280,7 +280,7 @@ async fn a_part_that_stays_in_doubt_is_held_and_the_conversation_goes_on() {
 #[tokio::test]
 async fn where_the_owner_prefers_it_a_part_that_stays_in_doubt_is_sent_again() {
     let setup = Setup::script().settings(|s| s.unknown = UnknownPolicy::Resend);
-    let host = setup.clock().may_send_twice().start().await;
+    let host = setup.clock().start().await;
     host.provider.script([Answer::TakeAndCut]);
     host.hears("wamid.1", "reply twice").await;
     host.until("in doubt", |c| parts(c) == ["unknown"]).await;

@@ -12,6 +12,9 @@ mod delivery;
 mod generic;
 mod guests;
 mod overlap;
+#[path = "../promises/main.rs"]
+#[expect(dead_code, unused_imports, reason = "the crash tests ask for more")]
+mod promises;
 mod release;
 mod seed;
 mod stop;

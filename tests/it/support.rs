@@ -58,7 +58,6 @@ struct Left {
     dir: Arc<tempfile::TempDir>,
     tenant: TenantId,
     device: DeviceId,
-    may_send_twice: bool,
     _trouble: trouble::Guard,
 }
 
@@ -262,7 +261,7 @@ impl TestHost {
     pub(crate) async fn stop(mut self) -> Stopped {
         self.begin_stop();
         self.running.take().unwrap().task.await.unwrap().unwrap();
-        invariants::check(&self.database(), &self.provider, self.left.may_send_twice).await;
+        invariants::check(&self.database(), &self.provider).await;
         Stopped {
             left: self.left.again(),
             provider: self.provider.clone(),
@@ -278,7 +277,6 @@ impl Left {
             dir: self.dir.clone(),
             tenant: self.tenant.clone(),
             device: self.device.clone(),
-            may_send_twice: self.may_send_twice,
             _trouble: self._trouble.clone(),
         }
     }

@@ -113,6 +113,7 @@ async fn store(
     device: DeviceId,
     events: Vec<Event>,
 ) -> Result<Received, Problem> {
+    fail::fail_point!("webhook.parsed");
     let id_device = device.to_string();
     let accepted = state
         .host
@@ -122,7 +123,7 @@ async fn store(
             tracing::error!(id_device, %error, "🔒 SESSION LOCK: Failed to acquire session lock");
         })?;
     // Where the tests end the host between the commit and the answer.
-    fail::fail_point!("webhook.unanswered", |_| std::process::abort());
+    fail::fail_point!("webhook.unanswered");
     match accepted {
         Accepted::Full => Err(Problem::full()),
         Accepted::Stored(fates) => Ok(count(&fates)),

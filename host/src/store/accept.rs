@@ -263,9 +263,10 @@ impl Group {
 
 fn situation(row: &Row, hash: Option<&str>, now: Timestamp) -> Situation {
     let same_text = hash.is_some() && row.last_hash.as_deref() == hash;
+    // A clock that was set back by hours must not make the last words seem to be of this moment.
     let gap = row
         .last_hash_at
-        .map(|at| Duration::from_millis(u64::try_from(now.0 - at).unwrap_or(0)));
+        .map(|at| Duration::from_millis(now.0.abs_diff(at)));
     Situation {
         state: row.state.0,
         paused_until: row.paused_until.map(Timestamp),

@@ -323,6 +323,8 @@ impl Group {
             self.begin_part(first, row.addressee());
         }
         let has_parts = !parts.is_empty();
+        #[cfg(feature = "planted-bugs")]
+        let has_parts = has_parts && !super::planted::is("release-before-send");
         for part in parts {
             self.changes.new_parts.insert(part.id.clone());
             self.parts.insert(part.id.clone(), part);

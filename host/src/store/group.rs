@@ -216,6 +216,10 @@ impl Group {
 
     fn flush_marks(&mut self, conn: &Connection) -> Result<(), Error> {
         for mark in std::mem::take(&mut self.changes.marks) {
+            #[cfg(feature = "planted-bugs")]
+            if super::planted::is("seq-marks") {
+                super::planted::mark_by_seq(conn, &mark, self.now.0)?;
+            }
             // By explicit id, never by `seq <= n`; and only what is pending, so that a decision is made once (I5).
             sql::execute(
                 conn,

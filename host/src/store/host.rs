@@ -83,7 +83,9 @@ impl Host {
         sealer: Sealer,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Work>), Error> {
         let process_lock = lock_process(path).await?;
+        fail::fail_point!("open.locked");
         let store = Store::open(path, clock, sealer).await?;
+        fail::fail_point!("open.migrated");
         let (ops, queue) = mpsc::channel(WRITER_QUEUE);
         let (work, todo) = mpsc::unbounded_channel();
         let stopping = Arc::new(Stopping::default());
@@ -131,6 +133,10 @@ impl Host {
             .send(Op::Accept(accept, reply))
             .await
             .map_err(|_| closed())?;
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::is("ack-before-commit") {
+            return Ok(Accepted::Stored(Vec::new()));
+        }
         answer.await.map_err(|_| closed())?
     }
 

@@ -328,6 +328,10 @@ fn as_message(echo: &OwnerEcho) -> InboundMessage {
 
 /// Promise I2: one row for each (device, provider's id). Answers whether the row is new.
 fn insert(conn: &Connection, row: &NewRow, now: Timestamp) -> Result<bool, Error> {
+    #[cfg(feature = "planted-bugs")]
+    if super::planted::is("dedupe-expires-early") {
+        super::planted::forget_ids(conn, now)?;
+    }
     let inserted = sql::execute(
         conn,
         "INSERT INTO inbox (id, tenant, device, conversation, provider_message_id, message, state, reason, received_at)

@@ -19,6 +19,7 @@ pub struct Recovered {
 /// Takes up what the last host left.
 pub(super) fn recover(conn: &mut Connection, now: Timestamp) -> Result<Recovered, Error> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fail::fail_point!("recover.begun");
     // The epoch rises with the next claim, so a turn of the dead process could not commit even if it still ran (I3).
     let turns = sql::execute(
         &tx,
@@ -27,6 +28,7 @@ pub(super) fn recover(conn: &mut Connection, now: Timestamp) -> Result<Recovered
          WHERE state = 'running'",
         [now.0],
     )? as u64;
+    fail::fail_point!("recover.turns");
     // Promise I8: a part that was being sent may have been. Each device says how long its provider has to tell.
     let mut unknown_parts = 0;
     let sending = sql::query(
@@ -41,7 +43,9 @@ pub(super) fn recover(conn: &mut Connection, now: Timestamp) -> Result<Recovered
     }
     // Those of a device that this program can't read.
     unknown_parts += doubt(&tx, None, now)?;
+    fail::fail_point!("recover.written");
     tx.commit()?;
+    fail::fail_point!("recover.committed");
     counter!(observe::RECOVERED).increment(turns);
     Ok(Recovered {
         turns,

@@ -192,6 +192,10 @@ impl Row {
 
     /// Promise I3: whether this token is the one that may finish the running turn.
     pub(super) fn is_held_by(&self, lock: &Lock) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if super::planted::is("no-epoch-check") {
+            return true;
+        }
         self.state.0 == State::Running
             && self.epoch == lock.epoch
             && self.owner.as_deref() == Some(&lock.owner)

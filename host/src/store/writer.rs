@@ -171,6 +171,7 @@ impl Writer {
                 Notice::Work(work) => drop(self.work.send(work)),
             }
         }
+        failpoint::told(ops);
         Ok(Done { answers, locks })
     }
 
@@ -191,15 +192,20 @@ impl Writer {
 fn connect(path: &Path) -> Result<Connection, Error> {
     // One thread uses it, so SQLite need not lock it for each call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    ready(Connection::open_with_flags(path, flags)?)
+}
+
+/// Sets a connection up, and refuses one that can't write. Where a file can't be written, SQLite opens it for reading only and says
+/// nothing; such a connection would go on refusing when the file can be written again.
+fn ready(conn: Connection) -> Result<Connection, Error> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(PREPARED);
-    conn.pragma_update(None, "journal_mode", "WAL")?;
     // Promise I1: a commit that was answered is on the disk.
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", "ON")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.execute("DELETE FROM conversation WHERE false", [])?;
     Ok(conn)
 }
 
@@ -232,6 +238,7 @@ fn transaction(
     // IMMEDIATE: the write lock is taken before anything is read, so what a group has read stays true.
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut group = Group::load(&tx, ops, now, stage)?;
+    failpoint::begun(ops);
     let mut answers = Vec::with_capacity(ops.len());
     for (i, op) in ops.iter().enumerate() {
         answers.push(match op {
@@ -310,5 +317,22 @@ fn fail(op: Op, error: Error) {
         Op::Finish(_, reply) => drop(reply.send(Err(error))),
         Op::Settle(_, reply) => drop(reply.send(Err(error))),
         Op::Due(reply) => drop(reply.send(Err(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_connection_that_can_only_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nodepath.db");
+        let store = Store::open(&path, Clock::System, None).await.unwrap();
+        assert!(connect(&path).is_ok());
+        let reading = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        assert!(is_everybodys(&ready(reading.unwrap()).unwrap_err()));
+        store.close().await;
     }
 }

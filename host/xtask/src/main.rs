@@ -1,11 +1,14 @@
 //! `cargo xtask demo` and `cargo xtask test`: what a fresh checkout needs, set up and run.
 //!
 //! Everything that takes long is made once, outside the checkout, in [`Layout::cache`]: the compiler for the plugins
-//! ([`wasm_toolchain`]), and for the tests cargo-component ([`cargo_component`]) and the Python oracles ([`oracles`]).
+//! ([`wasm_toolchain`]), and for the tests cargo-component ([`cargo_component`]), the Python oracles ([`oracles`]) and a clock that lies ([`faketime`]).
 
+mod apt;
 mod author;
 mod cargo_component;
+mod crash;
 mod demo;
+mod faketime;
 mod files;
 mod guests;
 mod layout;
@@ -29,6 +32,8 @@ cargo xtask model [--quick] [--seed N] [--cases N]
                                         visit every state of the lock protocol, and try the store against its reference
 cargo xtask guests [--quick] [--dev] [NAME…]
                                         plugins that misbehave beside an innocent tenant: what becomes of both
+cargo xtask crash [--quick] [--seed N] [--only SCENARIO]
+                                        kill and hinder the host in every way, and check the promises; --quick takes two minutes
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -58,6 +63,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(&layout, rest),
         "model" => model::run(&layout, rest),
         "guests" => guests::run(&layout, rest),
+        "crash" => crash::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;

@@ -30,7 +30,6 @@ pub(crate) struct Setup {
     max_pending: u32,
     stop_deadline: Duration,
     clock: Clock,
-    may_send_twice: bool,
     makes_trouble: bool,
 }
 
@@ -45,7 +44,6 @@ impl Setup {
             max_pending: 1_000,
             stop_deadline: PATIENCE,
             clock: Clock::System,
-            may_send_twice: false,
             makes_trouble: false,
         }
     }
@@ -87,12 +85,6 @@ impl Setup {
         self
     }
 
-    /// The test lets a part be sent again although it may have arrived.
-    pub(crate) fn may_send_twice(mut self) -> Self {
-        self.may_send_twice = true;
-        self
-    }
-
     /// The test makes the host itself fail, with a [`super::Trouble`]. It has the process to itself.
     pub(crate) fn makes_trouble(mut self) -> Self {
         self.makes_trouble = true;
@@ -124,7 +116,6 @@ impl Setup {
             dir,
             tenant,
             device,
-            may_send_twice: self.may_send_twice,
             _trouble: trouble,
         };
         TestHost::run(app, provider, left).await

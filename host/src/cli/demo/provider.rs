@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -23,6 +23,8 @@ use crate::model::{Credentials, Secret};
 pub enum Answer {
     /// Takes it and says so.
     Take,
+    /// Takes it, and says so only this much later.
+    TakeLate(Duration),
     /// Refuses it with an error of Graph's.
     Refuse {
         /// Graph's error code.
@@ -47,6 +49,26 @@ pub enum Answer {
     LoseAndStall,
 }
 
+impl Answer {
+    fn takes(&self) -> bool {
+        matches!(
+            self,
+            Self::Take | Self::TakeLate(_) | Self::TakeAndCut | Self::TakeAndStall
+        )
+    }
+
+    /// Whether whoever gets this answer knows that the message was not taken.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        match self {
+            Self::Refuse { .. } => true,
+            // What broke, or stands in between, can't tell whether the message was taken. 503 says that nothing was done.
+            Self::Status { status, .. } => *status < 500 || *status == 503,
+            _ => false,
+        }
+    }
+}
+
 /// A message that came to the provider, whether it was taken or not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -64,6 +86,10 @@ pub struct Request {
     pub wamid: Option<String>,
     /// Why Graph refused it by its own rules.
     pub refusal: Option<GraphError>,
+    /// What it was answered, unless Graph's rules refused it.
+    pub answer: Answer,
+    /// When it was decided on. It is remembered before it is answered.
+    pub at: Instant,
 }
 
 /// A provider that is only played. It ends when it is dropped.
@@ -142,6 +168,11 @@ impl FakeWhatsApp {
         self.shared
             .script
             .write(|script| script.answers.extend(answers));
+    }
+
+    /// Forgets what is left of the script: from now on it takes messages.
+    pub fn behave(&self) {
+        self.shared.script.write(|script| script.answers.clear());
     }
 
     /// From now on it lets messages in, but decides and answers nothing until `release`. One whose sender goes away meanwhile
@@ -264,12 +295,11 @@ impl Shared {
         answer: Answer,
         scissors: &Scissors,
     ) -> Response {
-        let takes = matches!(
-            answer,
-            Answer::Take | Answer::TakeAndCut | Answer::TakeAndStall
-        );
         let refusal = verdict.err();
-        let request = self.remember(body, refusal.clone(), takes);
+        let request = self.remember(body, refusal.clone(), answer.clone());
+        if let (Answer::TakeLate(pause), None) = (&answer, &refusal) {
+            tokio::time::sleep(*pause).await;
+        }
         match (answer, refusal) {
             (Answer::TakeAndCut | Answer::LoseAndCut, _) => {
                 scissors.cut();
@@ -289,8 +319,8 @@ impl Shared {
             (Answer::Refuse { code, retry_after }, _) => {
                 refuse(&GraphError::of_code(code), retry_after)
             }
-            (Answer::Take, Some(error)) => refuse(&error, None),
-            (Answer::Take, None) => reply(
+            (Answer::Take | Answer::TakeLate(_), Some(error)) => refuse(&error, None),
+            (Answer::Take | Answer::TakeLate(_), None) => reply(
                 StatusCode::OK,
                 None,
                 &json!({
@@ -302,7 +332,7 @@ impl Shared {
         }
     }
 
-    fn remember(&self, body: Value, refusal: Option<GraphError>, takes: bool) -> Request {
+    fn remember(&self, body: Value, refusal: Option<GraphError>, answer: Answer) -> Request {
         let at = |pointer: &str| {
             let value = body.pointer(pointer)?;
             value.as_str().map(str::to_owned)
@@ -314,7 +344,7 @@ impl Shared {
         let to = at("/to").or_else(|| at("/recipient"));
         let callback = at("/biz_opaque_callback_data");
         self.record.write(|record| {
-            let is_taken = takes && refusal.is_none();
+            let is_taken = answer.takes() && refusal.is_none();
             let wamid = is_taken.then(|| format!("wamid.demo{}", record.taken + 1));
             let request = Request {
                 to: to.unwrap_or_default(),
@@ -324,6 +354,8 @@ impl Shared {
                 wamid,
                 refusal,
                 body,
+                answer,
+                at: Instant::now(),
             };
             record.requests.push(request.clone());
             if is_taken {

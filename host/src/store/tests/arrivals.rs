@@ -169,6 +169,18 @@ async fn the_same_text_twice_within_the_window_is_answered_once() {
 }
 
 #[tokio::test]
+async fn the_same_text_is_answered_again_after_the_clock_was_set_back() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    let part = f.answers(&["hello"]).await;
+    f.sent(&part).await;
+    let Clock::Manual(at) = &f.clock else {
+        unreachable!("the fixture's clock is set by hand")
+    };
+    at.fetch_sub(3 * 3_600_000, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(f.say("m2", "hi").await, Fate::Claimed(_)));
+}
+
+#[tokio::test]
 async fn i3_a_lock_that_was_taken_away_commits_nothing() {
     let mut f = fixture(DeviceSettings::default()).await;
     f.say("m1", "hi").await;

@@ -7,9 +7,8 @@
 //! All of it happens in a folder that gets its real name when it is complete, so a run that was interrupted leaves nothing
 //! that a later one could take for a toolchain.
 
-mod apt;
-
 use super::{Active, TARGET, WasmToolchain};
+use crate::apt::{self, Lists};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::{files, process, progress};
@@ -20,6 +19,12 @@ use std::process::{Command, Stdio};
 
 /// The name under which rustup knows it, for people: `cargo +nodepath-wasm component build`.
 const NAME: &str = "nodepath-wasm";
+
+/// The package with the source of the standard library.
+const SOURCE: &str = "rust-web-src";
+
+const COMPILER: &str = "rustc-web";
+const C_LIBRARY: &str = "wasi-libc";
 
 /// The last thing that is written.
 const COMPLETE: &str = ".complete";
@@ -74,7 +79,7 @@ fn is_complete(toolchain: &Path) -> bool {
 fn make(folder: &Path, toolchain: &Path, active: &Active) -> Result<()> {
     let work = Work::begin(folder)?;
     progress::step("downloading the packages", || {
-        apt::download(&work.packages, &work.apt)
+        apt::download(&work.packages, &work.apt, packages)
     })?;
     progress::step("unpacking them", || work.unpack())?;
     work.assemble(active)?;
@@ -89,6 +94,20 @@ fn make(folder: &Path, toolchain: &Path, active: &Active) -> Result<()> {
     fs::rename(&work.toolchain, toolchain)?;
     fs::remove_dir_all(&work.folder)?;
     Ok(())
+}
+
+/// The packages that a compiler is made of.
+fn packages(lists: &Lists<'_>) -> Result<Vec<String>> {
+    let development = lists.dependency(COMPILER, "libstd-rust-web-dev")?;
+    let library = lists.dependency(&development, "libstd-rust-web-1")?;
+    let llvm = lists
+        .dependency(&library, "libllvm")
+        .or_else(|_| lists.dependency(COMPILER, "libllvm"))?;
+    let ours = [COMPILER, SOURCE, C_LIBRARY].map(str::to_owned);
+    Ok([development, library, llvm]
+        .into_iter()
+        .chain(ours)
+        .collect())
 }
 
 /// The folders of one attempt.
@@ -132,7 +151,7 @@ impl Work {
                 continue;
             }
             let name = package.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(apt::SOURCE) {
+            if name.starts_with(SOURCE) {
                 self.unpack_library(&package)?;
             } else {
                 process::output(
@@ -222,7 +241,7 @@ impl Work {
                 return Ok(library);
             }
         }
-        anyhow::bail!("the package {} has no library in it", apt::SOURCE)
+        anyhow::bail!("the package {} has no library in it", SOURCE)
     }
 
     fn install_library(&self, compiled: &Path) -> Result<()> {

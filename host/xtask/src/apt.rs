@@ -6,16 +6,20 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The package with the source of the standard library.
-pub(super) const SOURCE: &str = "rust-web-src";
-
-const COMPILER: &str = "rustc-web";
-const C_LIBRARY: &str = "wasi-libc";
-
-/// Downloads what a compiler needs into `packages`. Where the system's package lists are missing or old, it takes lists of its
-/// own in `private`, which needs no root.
-pub(super) fn download(packages: &Path, private: &Path) -> Result<()> {
-    if download_with(&Lists::System, packages).is_ok() {
+/// Downloads packages into `folder`: those that `choose` names. Where the system's package lists are missing or old, it takes lists
+/// of its own in `private`, which needs no root.
+pub(crate) fn download(
+    folder: &Path,
+    private: &Path,
+    choose: impl Fn(&Lists<'_>) -> Result<Vec<String>>,
+) -> Result<()> {
+    let download_with = |lists: &Lists<'_>| {
+        let packages = choose(lists)?;
+        let mut download = lists.apply("apt-get");
+        download.arg("download").args(packages).current_dir(folder);
+        process::output(&mut download)
+    };
+    if download_with(&Lists::System).is_ok() {
         return Ok(());
     }
     eprintln!(
@@ -23,26 +27,12 @@ pub(super) fn download(packages: &Path, private: &Path) -> Result<()> {
     );
     let lists = Lists::private(private)?;
     process::output(lists.apply("apt-get").arg("update"))?;
-    download_with(&lists, packages)
-}
-
-fn download_with(lists: &Lists<'_>, packages: &Path) -> Result<()> {
-    let development = lists.dependency(COMPILER, "libstd-rust-web-dev")?;
-    let library = lists.dependency(&development, "libstd-rust-web-1")?;
-    let llvm = lists
-        .dependency(&library, "libllvm")
-        .or_else(|_| lists.dependency(COMPILER, "libllvm"))?;
-    process::output(
-        lists
-            .apply("apt-get")
-            .arg("download")
-            .args([COMPILER, &development, &library, &llvm, SOURCE, C_LIBRARY])
-            .current_dir(packages),
-    )?;
+    download_with(&lists)?;
     Ok(())
 }
 
-enum Lists<'a> {
+/// What apt knows.
+pub(crate) enum Lists<'a> {
     System,
     Private(&'a Path),
 }
@@ -74,7 +64,7 @@ impl<'a> Lists<'a> {
     }
 
     /// The first package that `package` depends on whose name begins like that.
-    fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
+    pub(crate) fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
         let output = process::output(self.apply("apt-cache").args(["depends", package]))?;
         first_dependency(&output, prefix)
             .with_context(|| format!("apt knows no package {prefix}… that {package} depends on"))
