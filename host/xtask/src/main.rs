@@ -5,8 +5,10 @@
 
 mod author;
 mod cargo_component;
+mod cargo_fuzz;
 mod demo;
 mod files;
+mod fuzz;
 mod layout;
 mod lock;
 mod oracles;
@@ -23,6 +25,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask demo [--exit] [ARGUMENT…]   build everything, then show a conversation on a running host
 cargo xtask test [ARGUMENT…]            set up and run all tests; arguments go to `cargo nextest run` or `cargo test`
+cargo xtask fuzz [--quick] [--seconds N] [--seed N] [--keep] [TARGET…] [FILE…]
+                                        run the fuzz targets, 20 minutes each or 10 s; --keep adds what they find to the
+                                        corpus, and a target with files is run over those
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -50,6 +55,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match command {
         "demo" => demo::run(&layout, rest),
         "test" => test::run(&layout, rest),
+        "fuzz" => fuzz::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;
