@@ -31,6 +31,7 @@ use nodepath_model::{Effect, Timestamp};
 
 mod account;
 mod call;
+mod effect;
 mod stored;
 
 use self::account::Account;
@@ -278,6 +279,25 @@ impl From<StateError> for Refused {
             StateError::LimitExceeded(why) => Self::Limit(why),
             StateError::TooLarge(most) => Self::Other(format!("more than {most} bytes")),
             StateError::Invalid(why) | StateError::Unavailable(why) => Self::Other(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn kept_calls_hold_what_is_promised() {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz");
+        for folder in ["corpus/effects", "seeds/effects"] {
+            let inputs: Vec<_> = std::fs::read_dir(fuzz.join(folder)).unwrap().collect();
+            assert!(!inputs.is_empty(), "{folder} is empty");
+            for input in inputs {
+                effects(&std::fs::read(input.unwrap().path()).unwrap());
+            }
         }
     }
 }

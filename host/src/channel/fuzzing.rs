@@ -107,3 +107,61 @@ fn line(input: &[u8]) -> (&[u8], &[u8]) {
         None => (input, &[]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Calls a target with everything in some folders of `tests`.
+    fn replay(target: fn(&[u8]), folders: &[&str]) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        for folder in folders {
+            let inputs: Vec<_> = std::fs::read_dir(tests.join(folder)).unwrap().collect();
+            assert!(!inputs.is_empty(), "{folder} is empty");
+            for input in inputs {
+                target(&std::fs::read(input.unwrap().path()).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn kept_webhooks_of_whatsapp_hold_what_is_promised() {
+        replay(
+            whatsapp_webhook,
+            &["fuzz/corpus/whatsapp_webhook", "fixtures/whatsapp"],
+        );
+    }
+
+    #[test]
+    fn kept_webhooks_of_the_generic_channel_hold_what_is_promised() {
+        replay(
+            generic_webhook,
+            &["fuzz/corpus/generic_webhook", "fuzz/seeds/generic_webhook"],
+        );
+    }
+
+    #[test]
+    fn kept_signatures_hold_what_is_promised() {
+        replay(
+            whatsapp_signature,
+            &[
+                "fuzz/corpus/whatsapp_signature",
+                "fuzz/seeds/whatsapp_signature",
+            ],
+        );
+        replay(
+            generic_signature,
+            &[
+                "fuzz/corpus/generic_signature",
+                "fuzz/seeds/generic_signature",
+            ],
+        );
+    }
+
+    #[test]
+    fn kept_texts_hold_what_is_promised() {
+        replay(split, &["fuzz/corpus/split", "fuzz/seeds/split"]);
+    }
+}

@@ -7,7 +7,7 @@ use arbitrary::{Result, Unstructured};
 use super::NOW;
 use crate::bindings::effects::{Button, MediaKind, OutboundMedia, SendOptions};
 use crate::bindings::state::Scope;
-use crate::grant::Facts;
+use crate::grant::{Facts, ext_bytes};
 use crate::limits::{
     KEY_BYTES, KEYS, NAME_CHARS, NOTE_CHARS, PAYLOAD_BYTES, TEXT_BYTES, VALUE_BYTES,
 };
@@ -16,8 +16,15 @@ use nodepath_model::delivery::ChannelLimits;
 /// One call in so many is made many times over, since the limits count to 200 and 1,000.
 const REPEATED: u8 = 8;
 
-/// The most bytes that repeated calls hand over together, so that an input takes milliseconds.
-const REPEATED_BYTES: usize = 4 << 20;
+/// The most bytes that repeated calls hand over together, so that an input takes a millisecond. The bound of all effects is met
+/// by a few large values.
+const REPEATED_BYTES: usize = 256 << 10;
+
+/// What a call counts for at least, one that reads a value, and one that reads a page of the past: so little that the limits are
+/// within reach.
+const CALL_BYTES: usize = 1 << 10;
+const READ_BYTES: usize = 256;
+const PAGE_BYTES: usize = 8 << 10;
 
 /// A call of a host function.
 #[derive(Debug, Clone)]
@@ -221,7 +228,7 @@ pub(super) fn number_or_bytes(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 
 /// A few of the input's own bytes, or many of one sort, at most a little more than the limit.
 fn bytes(input: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
-    if input.ratio(1, 4)? {
+    if input.ratio(1, 8)? {
         let fill = input.arbitrary()?;
         return Ok(vec![fill; input.int_in_range(0..=limit + 1)?]);
     }
@@ -231,8 +238,8 @@ fn bytes(input: &mut Unstructured<'_>, limit: usize) -> Result<Vec<u8>> {
 
 /// A text: one that some argument asks for, the input's own, or one character over and over, a little more than the limit at most.
 fn words(input: &mut Unstructured<'_>, limit: usize) -> Result<String> {
-    match input.int_in_range(0..=3)? {
-        0 => {
+    match input.int_in_range(0..=7)? {
+        0 | 1 => {
             let known = [
                 "msg_1",
                 "https://example.com/a",
@@ -244,7 +251,7 @@ fn words(input: &mut Unstructured<'_>, limit: usize) -> Result<String> {
             ];
             Ok((*input.choose(&known)?).to_owned())
         }
-        1 => {
+        2 => {
             let one = char::from_u32(input.int_in_range(0..=0x1_F9FF)?).unwrap_or('a');
             let length = input.int_in_range(0..=limit + 1)?;
             Ok(one.to_string().repeat(length))
@@ -332,19 +339,24 @@ fn times(input: &mut Unstructured<'_>, call: &Call) -> Result<usize> {
     if !input.ratio(1, REPEATED)? {
         return Ok(1);
     }
-    let most = REPEATED_BYTES / size(call).max(1);
+    let most = REPEATED_BYTES / size(call);
     Ok(input.int_in_range(1..=1_023)?.min(most.max(1)))
 }
 
-/// The bytes that a call hands over, roughly.
+/// The bytes that a call hands over or gets back, roughly.
 fn size(call: &Call) -> usize {
-    match call {
-        Call::SendText { text, .. } => text.len(),
-        Call::SendButtons { body, .. } => body.len(),
+    let ext = |options: &Option<SendOptions>| options.as_ref().map_or(0, |o| ext_bytes(&o.ext));
+    let bytes = match call {
+        Call::Get { .. } => return READ_BYTES,
+        Call::Recent { .. } => PAGE_BYTES,
+        Call::SendText { text, options } => text.len() + ext(options),
+        Call::SendMedia { options, .. } => ext(options),
+        Call::SendButtons { body, options, .. } => body.len() + ext(options),
+        Call::Handover { note, .. } => note.as_ref().map_or(0, String::len),
         Call::Schedule { payload, .. } => payload.len(),
         Call::Set { value, .. } => value.len(),
-        Call::Write { message, .. } => message.len(),
-        _ => 1 << 10,
-    }
-    .max(1 << 10)
+        Call::Write { message, fields } => message.len() + ext_bytes(fields),
+        _ => 0,
+    };
+    bytes.max(CALL_BYTES)
 }
