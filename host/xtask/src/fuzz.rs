@@ -111,7 +111,9 @@ impl Options {
                 "--keep" => options.keep = true,
                 name => match TARGETS.iter().find(|target| target.name == name) {
                     Some(target) => options.targets.push(target),
-                    None if Path::new(name).is_file() => options.inputs.push(name.into()),
+                    None if Path::new(name).is_file() => {
+                        options.inputs.push(fs::canonicalize(name)?);
+                    }
                     None => {
                         let names = TARGETS.map(|target| target.name).join(", ");
                         bail!("`{name}` is no option, no file and no target; there are {names}")
@@ -221,7 +223,8 @@ impl<'a> Fuzzer<'a> {
         })
     }
 
-    /// Adds what was found to the corpus, and leaves in it only what reaches something that nothing else does.
+    /// Adds what was found to the corpus, and leaves in it one input for each place that is reached, but not one for each count
+    /// of how often: those make ten times as many, and a run invents them again in minutes.
     fn keep(&self, target: &Target) -> Result<()> {
         let found = self.root.join(self.found(target));
         let corpus = self.root.join(corpus(target));
@@ -230,7 +233,9 @@ impl<'a> Fuzzer<'a> {
             fs::copy(entry.path(), corpus.join(entry.file_name()))?;
         }
         progress::step(&format!("minimising the corpus of {}", target.name), || {
-            process::output(self.cargo("cmin").arg(target.name).arg(&corpus))
+            let mut minimise = self.cargo("cmin");
+            minimise.arg(target.name).arg(&corpus);
+            process::output(minimise.args(["--", "-use_counters=0"]))
         })?;
         Ok(())
     }
