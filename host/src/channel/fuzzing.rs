@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_signatures_hold_what_is_promised() {
+    fn kept_signatures_of_whatsapp_hold_what_is_promised() {
         replay(
             whatsapp_signature,
             &[
@@ -151,6 +151,10 @@ mod tests {
                 "fuzz/seeds/whatsapp_signature",
             ],
         );
+    }
+
+    #[test]
+    fn kept_signatures_of_the_generic_channel_hold_what_is_promised() {
         replay(
             generic_signature,
             &[

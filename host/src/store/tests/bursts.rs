@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// So many bursts in a test run; each opens a database of its own. `PROPTEST_CASES` asks for more.
-const CASES: u32 = 16;
+const CASES: u32 = 8;
+
+/// How many messages of the fixture's tenant may wait.
+const MAX_PENDING: usize = 10;
 
 /// What happens to a conversation.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +95,9 @@ impl Account {
 
     async fn say(&mut self) {
         let text = format!("text {}", self.said);
-        let fate = self.f.say(&format!("m{}", self.said), &text).await;
+        let Some(fate) = self.deliver(self.said).await else {
+            return;
+        };
         self.said += 1;
         let is_locked = self.running.is_some() || self.sending.is_some();
         let is_skipped = is_locked && self.settings.overlap == Overlap::Skip;
@@ -117,10 +122,22 @@ impl Account {
             return;
         };
         let before = self.f.detail().await.summary;
-        let fate = self.f.say(&format!("m{n}"), &format!("text {n}")).await;
-        assert_eq!(fate, Fate::Duplicate);
+        let fate = self.deliver(n).await;
+        assert!(matches!(fate, None | Some(Fate::Duplicate)), "{fate:?}");
         assert_eq!(self.f.detail().await.summary, before);
         assert!(self.f.next().is_none(), "a redelivery starts something");
+    }
+
+    /// The provider delivers message `n`, and does so later if there is no room for it.
+    async fn deliver(&self, n: usize) -> Option<Fate> {
+        let message = message(&format!("m{n}"), PROSPECT, &format!("text {n}"));
+        let accepted = self.f.accept(vec![Event::Message(message)]).await;
+        let has_room = self.pending.len() < MAX_PENDING;
+        match accepted {
+            Accepted::Stored(mut fates) if has_room => fates.pop(),
+            Accepted::Full if !has_room => None,
+            other => panic!("{other:?} with {} waiting", self.pending.len()),
+        }
     }
 
     /// The running turn commits, or the part that is being sent arrives.
