@@ -21,6 +21,9 @@ mod retry;
 mod split;
 mod whatsapp;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod contract_tests;
 

@@ -4,6 +4,8 @@
 //! well, fails, traps, runs over its budget, panics or is stopped.
 
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod reads;
 
 use std::collections::HashMap;

@@ -15,6 +15,11 @@ pub mod secret;
 pub mod share;
 pub mod turn;
 
+#[cfg(test)]
+mod backoff_tests;
+#[cfg(test)]
+mod overlap_tests;
+
 pub use backoff::Backoff;
 pub use clock::{Clock, Timestamp};
 pub use content::{Content, Media};

@@ -40,6 +40,12 @@ impl Buffer {
         Ok(())
     }
 
+    /// What it holds, and how many bytes it counts for that.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn held(&self) -> (&[Effect], usize) {
+        (&self.effects, self.bytes)
+    }
+
     /// What is to happen when the turn ends like this.
     ///
     /// A silent turn drops its messages only. A hand-over stays: it is no message, and a plugin that wants a human to take

@@ -14,6 +14,8 @@ mod check;
 mod compile;
 mod engine;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod grant;
 mod guest;
 mod host;

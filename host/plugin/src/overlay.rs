@@ -17,8 +17,9 @@ pub(super) struct Overlay {
 enum Own {
     Value(Vec<u8>),
     Deleted,
-    /// Added to a value that this turn has not replaced.
-    Added(i64),
+    /// Added to a value that this turn has not replaced, one after the other: at the ends of 64 bits a sum would differ from
+    /// what the commit makes of them.
+    Added(Vec<i64>),
 }
 
 /// What a turn knows of a key without the store.
@@ -54,7 +55,9 @@ impl Overlay {
         }
         let value = stored.map(|stored| stored.value);
         match self.own.get(&(scope, key.to_owned())) {
-            Some(Own::Added(by)) => Some(incremented(value.as_deref(), *by)),
+            Some(Own::Added(additions)) => additions
+                .iter()
+                .fold(value, |value, by| Some(incremented(value.as_deref(), *by))),
             _ => value,
         }
     }
@@ -71,12 +74,15 @@ impl Overlay {
 
     /// Notes an addition. It reads nothing: the commit adds to whatever is there then.
     pub(super) fn increment(&mut self, scope: Scope, key: String, by: i64) {
-        let own = self.own.entry((scope, key)).or_insert(Own::Added(0));
-        *own = match own {
-            Own::Value(value) => Own::Value(incremented(Some(value), by)),
-            Own::Deleted => Own::Value(incremented(None, by)),
-            Own::Added(sum) => Own::Added(sum.saturating_add(by)),
-        };
+        let own = self
+            .own
+            .entry((scope, key))
+            .or_insert(Own::Added(Vec::new()));
+        match own {
+            Own::Value(value) => *own = Own::Value(incremented(Some(value), by)),
+            Own::Deleted => *own = Own::Value(incremented(None, by)),
+            Own::Added(additions) => additions.push(by),
+        }
     }
 
     /// How many keys of a scope the turn deleted.
@@ -179,6 +185,16 @@ mod tests {
         overlay.delete(C, "n".to_owned());
         overlay.increment(C, "n".to_owned(), -1);
         assert_eq!(get(&mut overlay, C, "n", stored("10", 1)), "-1");
+    }
+
+    #[test]
+    fn additions_stop_at_the_ends_as_they_do_in_the_commit() {
+        let mut overlay = Overlay::default();
+        for by in [i64::MAX, -i64::MAX] {
+            overlay.increment(C, "n".to_owned(), by);
+        }
+        assert_eq!(get(&mut overlay, C, "n", stored("5", 1)), "0");
+        assert_eq!(get(&mut overlay, C, "n", None), "0");
     }
 
     #[test]

@@ -57,7 +57,72 @@ pub fn retry(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const KINDS: [ChannelKind; 2] = [ChannelKind::Whatsapp, ChannelKind::Generic];
+
+    /// What a provider may ask for: nothing, some time, or any.
+    fn after() -> impl Strategy<Value = Option<Duration>> {
+        let ms = prop_oneof![0..200_000_u64, any::<u64>()];
+        prop::option::of(ms.prop_map(Duration::from_millis))
+    }
+
+    fn attempt() -> impl Strategy<Value = u32> {
+        prop_oneof![1..12_u32, any::<u32>()]
+    }
+
+    proptest! {
+        #[test]
+        fn a_provider_is_never_asked_again_too_early(
+            kind in prop::sample::select(&KINDS[..]),
+            attempt in attempt(),
+            after in after(),
+            chance in 0.0..1.0,
+        ) {
+            let plain = retry(kind, attempt, None, chance);
+            let delay = retry(kind, attempt, after, chance);
+            prop_assert_eq!(delay.is_some(), plain.is_some(), "what it asks for gives no try and takes none");
+            if let (Some(delay), Some(plain)) = (delay, plain) {
+                let asked = after.unwrap_or_default().min(MAX_AFTER);
+                prop_assert_eq!(delay, plain.max(asked));
+                prop_assert!(delay <= MAX_AFTER.mul_f64(1.1), "{delay:?} is for ever");
+            }
+        }
+
+        #[test]
+        fn there_are_ten_tries_whatever_the_chance(
+            kind in prop::sample::select(&KINDS[..]),
+            attempt in attempt(),
+            chance in 0.0..1.0,
+        ) {
+            prop_assert_eq!(retry(kind, attempt, None, chance).is_some(), attempt < 10);
+        }
+
+        #[test]
+        fn a_later_try_never_waits_less(
+            kind in prop::sample::select(&KINDS[..]),
+            attempt in 1..9_u32,
+            chance in 0.0..1.0,
+        ) {
+            prop_assert!(retry(kind, attempt, None, chance) <= retry(kind, attempt + 1, None, chance));
+        }
+
+        /// About five minutes on WhatsApp. On the generic channel what the specification says, and up to a tenth more.
+        #[test]
+        fn all_tries_together_span_what_is_documented(chances in prop::collection::vec(0.0..1.0, 9)) {
+            let span = |kind| -> f64 {
+                let delays = (1..).zip(&chances).filter_map(|(n, chance)| retry(kind, n, None, *chance));
+                delays.map(|delay| delay.as_secs_f64()).sum()
+            };
+            let whatsapp = span(ChannelKind::Whatsapp);
+            prop_assert!((0.75 * 302.0..=1.25 * 302.0).contains(&whatsapp), "{whatsapp} s");
+            let plain: f64 = GENERIC.iter().map(Duration::as_secs_f64).sum();
+            let generic = span(ChannelKind::Generic);
+            prop_assert!((plain..=1.1 * plain).contains(&generic), "{generic} s");
+        }
+    }
 
     #[test]
     fn whatsapp_backs_off_and_gives_up() {

@@ -14,13 +14,27 @@ pub(super) fn split(text: &str, limit: usize) -> Vec<String> {
             break;
         };
         let (part, after) = rest.split_at(best_cut(window, rest));
-        let part = part.trim_end();
+        let part = trim_end(part);
         if !part.trim().is_empty() {
             parts.push(part.to_owned());
         }
-        rest = after.trim_start();
+        rest = trim_start(after);
     }
     parts
+}
+
+/// The text without the blank graphemes at its beginning. White space that carries a mark is no blank one.
+fn trim_start(text: &str) -> &str {
+    let ink = text.grapheme_indices(true).find(|(_, g)| !is_blank(g));
+    let start = ink.map_or(text.len(), |(start, _)| start);
+    text.get(start..).unwrap_or_default()
+}
+
+/// The text without the blank graphemes at its end.
+fn trim_end(text: &str) -> &str {
+    let ink = text.grapheme_indices(true).rfind(|(_, g)| !is_blank(g));
+    let end = ink.map_or(0, |(start, g)| start + g.len());
+    text.get(..end).unwrap_or_default()
 }
 
 /// As much of the beginning of `text` as fits into `limit` characters and ends between two graphemes; none if all of it fits.
@@ -150,6 +164,9 @@ mod tests {
         assert_eq!(check(flags, 3), ["🇲🇾", "🇮🇩", "🇸🇬"]);
         assert_eq!(check("e\u{301}e\u{301}", 3), ["e\u{301}", "e\u{301}"]);
         assert_eq!(check("ab\r\ncd", 3), ["ab", "cd"]);
+        // White space that carries a mark, or a mark that carries white space, is one character too.
+        assert_eq!(check("ab \u{301}c", 3), ["ab", " \u{301}c"]);
+        assert_eq!(check("a\u{600} bc", 3), ["a\u{600} ", "bc"]);
     }
 
     #[test]

@@ -288,6 +288,7 @@ fn finish(claim: Claim, end: TurnEnd) -> Finish {
 
 mod arrivals;
 mod between;
+mod bursts;
 mod by_hand;
 mod parts;
 mod turns;

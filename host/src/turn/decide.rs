@@ -54,7 +54,7 @@ pub(super) fn failed(claim: &Claim, failure: &TurnFailure, now: Timestamp) -> Tu
 
 /// How often a turn is tried that fails for a fault of this host, or because its device has no plugin. With the backoff of a turn
 /// that is some ten minutes, in which somebody can mend it; messages are not to blame.
-const HOST_ATTEMPTS: u32 = 20;
+pub(super) const HOST_ATTEMPTS: u32 = 20;
 
 /// The end of a turn whose tries have taken the host down again and again. It is not tried once more.
 pub(super) fn is_poisonous(claim: &Claim) -> Option<TurnEnd> {
@@ -88,7 +88,7 @@ fn give_up(claim: &Claim, kind: FailureKind, detail: String) -> TurnEnd {
 }
 
 /// The longest delay that a guest may ask for before its next try: its prospect waits meanwhile.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 fn handover(reason: &str) -> Commit {
     let effect = Effect::Handover {

@@ -3,7 +3,6 @@
 use crate::layout::Layout;
 use crate::{plugins, process, progress, wasm_toolchain};
 use anyhow::{Result, bail};
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// What the arguments choose: `--quick` and `--dev`, and names of misbehaviours.
@@ -27,7 +26,7 @@ pub(crate) fn run(layout: &Layout, arguments: &[String]) -> Result<ExitCode> {
     progress::step("building the load", || {
         build(layout, "nodepath-test-guests", true)
     })?;
-    let target = target(layout)?;
+    let target = layout.target()?;
     let host = if choice.is_dev { "debug" } else { "release" };
     let mut load = Command::new(target.join("debug/nodepath-guests"));
     load.arg(target.join(host).join("nodepath"))
@@ -65,14 +64,6 @@ fn build(layout: &Layout, package: &str, is_dev: bool) -> Result<()> {
             .args(["build", "--locked", "--package", package])
             .args((!is_dev).then_some("--release")),
     )
-}
-
-/// The folder that has one for each profile.
-fn target(layout: &Layout) -> Result<PathBuf> {
-    match layout.executables.parent() {
-        Some(target) => Ok(Path::to_owned(target)),
-        None => bail!("xtask itself is not in a target folder of cargo's"),
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,12 @@ impl Layout {
         })
     }
 
+    /// Cargo's folder for this workspace, with one for each profile.
+    pub(crate) fn target(&self) -> Result<&Path> {
+        let target = self.executables.parent();
+        target.context("xtask itself is not in a target folder of cargo's")
+    }
+
     pub(crate) fn plugins(&self) -> PathBuf {
         self.root.join("plugins")
     }

@@ -1,15 +1,18 @@
-//! `cargo xtask demo` and `cargo xtask test`: what a fresh checkout needs, set up and run.
+//! `cargo xtask`: what a fresh checkout needs, set up and run; and the product attacked and measured, one command for each way.
 //!
 //! Everything that takes long is made once, outside the checkout, in [`Layout::cache`]: the compiler for the plugins
 //! ([`wasm_toolchain`]), and for the tests cargo-component ([`cargo_component`]), the Python oracles ([`oracles`]) and a clock that lies ([`faketime`]).
 
 mod apt;
 mod author;
+mod bench;
 mod cargo_component;
+mod cargo_fuzz;
 mod crash;
 mod demo;
 mod faketime;
 mod files;
+mod fuzz;
 mod guests;
 mod layout;
 mod lock;
@@ -34,6 +37,10 @@ cargo xtask guests [--quick] [--dev] [NAME…]
                                         plugins that misbehave beside an innocent tenant: what becomes of both
 cargo xtask crash [--quick] [--seed N] [--only SCENARIO]
                                         kill and hinder the host in every way, and check the promises; --quick takes two minutes
+cargo xtask fuzz [--quick] [--seconds N] [--seed N] [--keep] [TARGET…] [FILE…]
+                                        run the fuzz targets, 20 minutes each or 10 s; --keep adds what they find to the
+                                        corpus, and a target with files is run over those
+cargo xtask bench [--quick]             what a message costs, in time, processor, fsyncs and memory, and what a turn costs
 cargo xtask plugins                     build the plugins into plugins/target/components
 cargo xtask setup                       only install what the other commands would install
 
@@ -64,6 +71,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "model" => model::run(&layout, rest),
         "guests" => guests::run(&layout, rest),
         "crash" => crash::run(&layout, rest),
+        "fuzz" => fuzz::run(&layout, rest),
+        "bench" => bench::run(&layout, rest),
         "plugins" => {
             let toolchain = wasm_toolchain::set_up(&layout)?;
             plugins::build(&layout, &toolchain)?;

@@ -32,7 +32,9 @@ impl Effects<'_> {
     fn send(&mut self, message: Outgoing, bytes: usize, options: Checked) -> Answer<String> {
         let id = OutboxId::generate();
         let answer = id.to_string();
-        let bytes = bytes.saturating_add(grant::ext_bytes(&options.ext));
+        let bytes = bytes
+            .saturating_add(grant::ext_bytes(&options.ext))
+            .saturating_add(options.reply_to.as_ref().map_or(0, |id| id.as_str().len()));
         let effect = Effect::Send {
             id,
             message,
@@ -103,7 +105,7 @@ impl Host for Effects<'_> {
         grant::window(self.facts)?;
         grant::reaction(emoji.as_deref(), &self.facts.limits)?;
         let target = inbound(target, "target")?;
-        let bytes = emoji.as_ref().map_or(0, String::len);
+        let bytes = target.as_str().len() + emoji.as_ref().map_or(0, String::len);
         let message = Outgoing::React { target, emoji };
         self.send(message, bytes, Checked::default()).map(drop)
     }
@@ -225,6 +227,26 @@ mod tests {
             effects.set_tag("vip".to_owned(), None).unwrap();
             effects.handover("closed".to_owned(), None).unwrap();
         });
+    }
+
+    #[test]
+    fn every_byte_that_the_guest_chose_counts() {
+        let facts = facts();
+        let mut buffer = Buffer::default();
+        let mut effects = Effects {
+            facts: &facts,
+            buffer: &mut buffer,
+        };
+        let options = SendOptions {
+            reply_to: Some("msg_1".to_owned()),
+            delay: None,
+            ext: vec![("a".to_owned(), "10".to_owned())],
+        };
+        effects.send_text("hi".to_owned(), Some(options)).unwrap();
+        effects
+            .react("msg_22".to_owned(), Some("👍".to_owned()))
+            .unwrap();
+        assert_eq!(buffer.held().1, 2 + 5 + 3 + 6 + 4);
     }
 
     #[test]

@@ -14,6 +14,9 @@ const MEDIAN_GOAL: Duration = Duration::from_micros(50);
 /// Our whole turn against bare wasmtime: instantiate, call, drop.
 const RATIO_GOAL: f64 = 1.5;
 
+/// How much easier the ratio's goal is in a quick run.
+const QUICK_SLACK: f64 = 3.0;
+
 /// Turns of each kind that are measured, and before that, to bring code and the pool's slots into memory.
 const MEASURED: usize = 4_000;
 const WARM_UP: usize = 500;
@@ -65,14 +68,14 @@ async fn a_turn_beside_bare_wasmtime() {
     let ratio = ours.as_secs_f64() / alone.as_secs_f64();
     println!("turn of echo: median {ours:?}; bare wasmtime {alone:?}; ratio {ratio:.2}");
     println!("goal: median below {MEDIAN_GOAL:?}, ratio below {RATIO_GOAL}");
-    // A quick run is for busy machines: it shows that the measurement works, and a cost that has doubled.
-    let slack = if std::env::var_os("XTASK_QUICK").is_some() {
-        2
-    } else {
-        1
-    };
-    assert!(ours <= MEDIAN_GOAL * slack, "the turn takes too long");
-    assert!(ratio <= RATIO_GOAL * f64::from(slack), "too much is ours");
+    if std::env::var_os("XTASK_QUICK").is_some() {
+        // Without optimisation and on a busy machine: it finds what has become several times as much.
+        println!("a quick run: the ratio may be {QUICK_SLACK} times as high");
+        assert!(ratio <= RATIO_GOAL * QUICK_SLACK, "too much is ours");
+        return;
+    }
+    assert!(ours <= MEDIAN_GOAL, "the turn takes too long");
+    assert!(ratio <= RATIO_GOAL, "too much is ours");
 }
 
 /// The median and the 99th percentile.

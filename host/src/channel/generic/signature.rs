@@ -15,9 +15,9 @@ use sha2::Sha256;
 use super::super::VerifyError;
 use crate::model::{Secret, Timestamp};
 
-pub(super) const ID: &str = "webhook-id";
-pub(super) const TIMESTAMP: &str = "webhook-timestamp";
-pub(super) const SIGNATURE: &str = "webhook-signature";
+pub(in crate::channel) const ID: &str = "webhook-id";
+pub(in crate::channel) const TIMESTAMP: &str = "webhook-timestamp";
+pub(in crate::channel) const SIGNATURE: &str = "webhook-signature";
 
 /// The headers without which a webhook is not signed.
 pub(in crate::channel) const SIGNED_BY: [&str; 3] = [ID, TIMESTAMP, SIGNATURE];

@@ -379,6 +379,16 @@ fn what_lacks_what_its_type_needs_reaches_the_plugin_as_other() {
 }
 
 #[test]
+fn a_number_is_not_changed_on_its_way() {
+    // Read the fast way, this one becomes its neighbour.
+    let number = -3.192_306_017_267_439e187;
+    let message = received(json!({ "type": "invented", "invented": number }));
+    let json = json!(number).to_string();
+    let kind = "invented".to_owned();
+    assert_eq!(message.content, Content::Other { kind, json });
+}
+
+#[test]
 fn without_a_time_a_message_is_as_old_as_its_webhook() {
     for timestamp in [json!(null), json!("soon"), json!(-1), json!([])] {
         let text = json!({ "body": "hi" });
