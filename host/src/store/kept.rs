@@ -14,6 +14,9 @@ use crate::model::effect::incremented;
 
 type Key = (String, &'static str, String, String);
 
+/// A value, and when it expires.
+type Value = (Vec<u8>, Option<i64>);
+
 /// What all the changes of a group come to for one value.
 enum Sum {
     Set {
@@ -154,12 +157,12 @@ fn key_of(write: &StateWrite) -> Key {
     )
 }
 
-/// A value that is added to, and when it expires.
+/// A value that is added to.
 fn load_value(
     conn: &Connection,
     (tenant, scope, owner, key): &Key,
     now: i64,
-) -> Result<Option<(Vec<u8>, Option<i64>)>, Error> {
+) -> Result<Option<Value>, Error> {
     sql::query_one(
         conn,
         "SELECT value, expires_at FROM plugin_state WHERE tenant = ?1 AND scope = ?2 AND owner = ?3 AND key = ?4

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use nodepath_model::Clock;
 use tokio::net::TcpStream;
 
 use crate::host::{DEVICE, Host};
@@ -109,11 +110,10 @@ pub(crate) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(host: &'a Host, provider: &'a Provider) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             host,
             provider,
-            run: since.map_or(0, |since| since.as_nanos() as u64),
+            run: Clock::System.now().0.unsigned_abs(),
             next: Cell::default(),
             path: format!("/webhooks/{DEVICE}"),
             authority: host.address.to_string(),

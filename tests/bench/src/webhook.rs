@@ -1,8 +1,7 @@
 //! The webhooks of the load, as Meta sends and signs them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use nodepath_model::Clock;
 use sha2::Sha256;
 
 /// The app secret of the measured device.
@@ -39,9 +38,7 @@ pub(crate) fn words(message: u64) -> String {
 /// The webhook of a message. A real one looks like this, to the byte: captured from Meta's documentation ("Text messages").
 pub(crate) fn text(conversation: usize, message: u64, run: u64) -> Signed {
     let from = prospect(conversation);
-    let at = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let at = Clock::System.now().0 / 1_000;
     let words = words(message);
     let body = format!(
         r#"{{"object":"whatsapp_business_account","entry":[{{"id":"102290129340398","changes":[{{"value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"15550783881","phone_number_id":"{PHONE_NUMBER_ID}"}},"contacts":[{{"profile":{{"name":"Sheena Nelson"}},"wa_id":"{from}"}}],"messages":[{{"from":"{from}","id":"wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQTRB{run:016x}{message:012x}AA==","timestamp":"{at}","type":"text","text":{{"body":"{words}"}}}}]}},"field":"messages"}}]}}]}}"#
