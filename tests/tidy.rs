@@ -41,8 +41,9 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 ];
 
 /// Libraries, and the only places that may know them. `cli/demo` plays a provider, which is a server and a client.
-const ONLY_IN: [(&str, &[&str]); 6] = [
+const ONLY_IN: [(&str, &[&str]); 7] = [
     ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
     ("wasmparser", &["plugin"]),

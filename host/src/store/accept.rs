@@ -151,13 +151,8 @@ impl Group {
             row.last_hash = hash;
             row.last_hash_at = Some(now.0);
             row.first_pending_at.get_or_insert(now.0);
-            let arrived = PendingMessage {
-                id: MessageId::from_trusted(&new.id),
-                seq: new.seq,
-                message: message.clone(),
-            };
-            let conversation = row.id.clone();
-            self.arrived.entry(conversation).or_default().push(arrived);
+            let arrived = self.arrived.entry(row.id.clone()).or_default();
+            arrived.push(pending(message, new));
         }
         match arrival {
             Arrival::Claim => entry.free(),
@@ -258,6 +253,14 @@ impl Group {
             let device = DeviceId::from_trusted(&new.device);
             self.add_row(Row::new(&id, &new.tenant, &device, prospect, self.now.0));
         }
+    }
+}
+
+fn pending(message: &InboundMessage, new: &NewRow) -> PendingMessage {
+    PendingMessage {
+        id: MessageId::from_trusted(&new.id),
+        seq: new.seq,
+        message: message.clone(),
     }
 }
 
