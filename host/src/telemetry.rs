@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Subscriber;
-use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -23,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::model::Clock;
 
-use batch::hand_over;
+use batch::{Writing, hand_over};
 use file::LogFile;
 use line::{ConsoleFields, FileFields, JsonLine, TextLine};
 
@@ -105,9 +104,11 @@ pub enum Error {
     /// The filter is none.
     #[error("log.filter: {0}")]
     Filter(String),
-    /// The thread that keeps figures small can't be started.
-    #[error("can't start a thread for the figures: {0}; raise this user's limit of processes")]
-    Upkeep(std::io::Error),
+    /// A thread that writes lines, or keeps figures small, can't be started.
+    #[error(
+        "can't start a thread for log lines and figures: {0}; raise this user's limit of processes"
+    )]
+    Thread(std::io::Error),
     /// Something else in this process has started it already.
     #[error("log lines or figures of this process go elsewhere already: {0}")]
     Taken(String),
@@ -128,7 +129,7 @@ const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0];
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
-    _lines: Arc<Vec<WorkerGuard>>,
+    _lines: Arc<Vec<Writing>>,
 }
 
 impl Metrics {
@@ -152,13 +153,16 @@ impl std::fmt::Debug for Metrics {
 /// If the file can't be opened, or something has done it before.
 pub fn start(settings: &Settings) -> Result<Metrics, Error> {
     let (file, filter) = (open_file(settings)?, filter(settings)?);
-    let (stderr, guard) = hand_over("log-console", std::io::stderr());
-    let mut lines = vec![guard];
-    let file = file.map(|file| {
-        let (file, guard) = hand_over("log-file", file);
-        lines.push(guard);
-        file_layer(file)
-    });
+    let (stderr, writing) = hand_over("log-console", std::io::stderr()).map_err(Error::Thread)?;
+    let mut lines = vec![writing];
+    let file = match file {
+        Some(file) => {
+            let (file, writing) = hand_over("log-file", file).map_err(Error::Thread)?;
+            lines.push(writing);
+            Some(file_layer(file))
+        }
+        None => None,
+    };
     let console = tracing_subscriber::fmt::layer()
         .fmt_fields(ConsoleFields)
         .with_writer(stderr);
@@ -183,7 +187,7 @@ pub fn start(settings: &Settings) -> Result<Metrics, Error> {
         .install_recorder()
         .map_err(|error| Error::Taken(error.to_string()))?;
     let counted = handle.clone();
-    keep_up(UPKEEP, move || counted.run_upkeep()).map_err(Error::Upkeep)?;
+    keep_up(UPKEEP, move || counted.run_upkeep()).map_err(Error::Thread)?;
     Ok(Metrics {
         handle,
         _lines: Arc::new(lines),

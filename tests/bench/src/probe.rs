@@ -13,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 const SYNCS: usize = 200;
 const HASHES: usize = 21;
 
-/// What is written before each fsync: about what a small commit adds to SQLite's log, a few pages.
-const WRITE_BYTES: usize = 16 << 10;
+/// What is written before each fsync: what taking a webhook in adds to SQLite's log, some sixteen pages of 4 KiB (counted by strace).
+const WRITE_BYTES: usize = 64 << 10;
 
 /// The file that is written over and over, as SQLite does with its log. It is as large as that gets before it begins anew.
-const FILE_BYTES: u64 = 4 << 20;
+const FILE_BYTES: u64 = 16 << 20;
 
 /// What is hashed.
 const HASH_BYTES: usize = 1 << 20;
