@@ -98,12 +98,14 @@ fn main() -> ExitCode {
 async fn measure(arguments: &Arguments) -> Result<Report> {
     let plan = Plan::of(arguments);
     let provider = Provider::start().await?;
-    let site = Site::set_up(arguments, &provider).await?;
     let mut report = Report::new(arguments.quick);
     for round in 1..=plan.rounds {
         eprintln!("bench: round {round} of {}", plan.rounds);
+        // Each begins with an empty database, as those of the peers did.
+        let site = Site::set_up(arguments, &provider).await?;
         run_round(&site, &provider, &plan, &mut report).await?;
     }
+    let site = Site::set_up(arguments, &provider).await?;
     report.syncs = syncs::count(&site, &provider).await?;
     Ok(report)
 }
