@@ -14,7 +14,9 @@ use tracing::Instrument as _;
 
 use crate::channel;
 use crate::model::delivery::Presence;
-use crate::model::{DeadScope, Delivery, Device, DeviceId, Part, ProspectId, Shares, TenantId};
+use crate::model::{
+    Credentials, DeadScope, Delivery, Device, DeviceId, Part, ProspectId, Shares, TenantId,
+};
 use crate::store::{Access, Error, Host, Settle, Settled};
 
 /// Parts that were sent, retried and so on, by `result`.
@@ -163,7 +165,29 @@ impl Inner {
         fail::fail_point!("delivery.answered");
         metrics::histogram!(SEND_SECONDS).record(started.elapsed().as_secs_f64());
         drop(slot);
+        if self
+            .was_changed_meanwhile(&delivery, part, credentials)
+            .await?
+        {
+            let why = "the device's credentials have just been changed";
+            return Ok(self.not_tried(Duration::ZERO, why.to_owned()));
+        }
         Ok(self.decide(part, device, delivery))
+    }
+
+    /// Whether a refusal was for credentials that somebody has replaced: the provider took nothing, and the new ones are not tried.
+    async fn was_changed_meanwhile(
+        &self,
+        delivery: &Delivery,
+        part: &Part,
+        tried: &Credentials,
+    ) -> Result<bool, Error> {
+        let of_device = DeadScope::Device;
+        if !matches!(delivery, Delivery::Dead { scope, .. } if *scope == of_device) {
+            return Ok(false);
+        }
+        self.host.forget_access(&part.device);
+        Ok(self.host.access(&part.device).await?.credentials != *tried)
     }
 
     /// What follows from a try, by the device's settings and the channel's schedule.

@@ -8,7 +8,6 @@ mod line;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -125,18 +124,21 @@ const SECONDS: [f64; 14] = [
 /// Upper bounds for every other histogram: they count things of a batch.
 const COUNTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0];
 
-/// The figures of this process. As long as a clone of it lives, log lines are written.
+/// The figures of this process.
 #[derive(Clone)]
-pub struct Metrics {
-    handle: PrometheusHandle,
-    _lines: Arc<Vec<Writing>>,
+pub struct Metrics(PrometheusHandle);
+
+/// As long as this lives, log lines are written; what waits is written when it is dropped. It belongs to whoever logs last.
+#[must_use = "no line is written any more once it is dropped"]
+pub struct LogLines {
+    _threads: Vec<Writing>,
 }
 
 impl Metrics {
     /// The figures in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        self.0.render()
     }
 }
 
@@ -151,7 +153,7 @@ impl std::fmt::Debug for Metrics {
 ///
 /// # Errors
 /// If the file can't be opened, or something has done it before.
-pub fn start(settings: &Settings) -> Result<Metrics, Error> {
+pub fn start(settings: &Settings) -> Result<(Metrics, LogLines), Error> {
     let (file, filter) = (open_file(settings)?, filter(settings)?);
     let (stderr, writing) = hand_over("log-console", std::io::stderr()).map_err(Error::Thread)?;
     let mut lines = vec![writing];
@@ -188,10 +190,7 @@ pub fn start(settings: &Settings) -> Result<Metrics, Error> {
         .map_err(|error| Error::Taken(error.to_string()))?;
     let counted = handle.clone();
     keep_up(UPKEEP, move || counted.run_upkeep()).map_err(Error::Thread)?;
-    Ok(Metrics {
-        handle,
-        _lines: Arc::new(lines),
-    })
+    Ok((Metrics(handle), LogLines { _threads: lines }))
 }
 
 /// Does `upkeep` every so often, whether or not anybody asks for the figures, for as long as the process lives: the recorder

@@ -202,8 +202,10 @@ impl Table {
         self.1.push(format!("{scenario:<22} NOT RUN: {why}"));
     }
 
+    /// Whether something was run, and nothing was broken.
     fn is_good(&self) -> bool {
-        self.0.iter().all(|(_, outcome)| outcome.broken.is_empty())
+        let is_empty = self.0.is_empty() && self.1.is_empty();
+        !is_empty && self.0.iter().all(|(_, outcome)| outcome.broken.is_empty())
     }
 
     fn text(&self) -> String {

@@ -72,7 +72,7 @@ async fn what_a_guest_does_wrong_is_told_to_the_operator_and_the_conversation_go
     let device = "device_of_the_wrongdoer";
     let change = |s: &mut DeviceSettings| {
         s.max_attempts = 1;
-        s.budget.cpu_ms = 50;
+        s.budget.cpu_ms = 500;
         s.fallback = Fallback::Text {
             text: "Please try again later.".to_owned(),
         };
@@ -109,7 +109,7 @@ async fn what_a_guest_does_wrong_is_told_to_the_operator_and_the_conversation_go
     insta::assert_snapshot!(told.join("\n"), @r"
     trap: the plugin's calls nest deeper than its stack of 512 KiB; call in loops instead of recursion
     trap: the plugin passed more than 2 MiB to the host in one call
-    cpu_budget: the plugin computed for longer than 50 ms
+    cpu_budget: the plugin computed for longer than 500 ms
     memory: the plugin asked for more than its 64 MiB of memory
     failed: I give up
     committed: 

@@ -114,12 +114,13 @@ impl Subject {
         (answer.into_iter().collect(), self.orders().await)
     }
 
-    /// The operations wait for the writer together: nothing else runs on this thread until all of them have asked.
+    /// The operations go into one group, in their order: each asks before the next does.
     async fn group(&mut self, ops: &[Op]) -> Vec<Answer> {
         for op in ops {
             self.remember_parts(op);
         }
         let this = &*self;
+        this.host.gather(ops.len());
         futures_util::future::join_all(ops.iter().map(|op| this.operate(op))).await
     }
 

@@ -34,7 +34,7 @@ impl StateMachineTest for Case {
     type Reference = Machine;
 
     fn init_test(reference: &Reference) -> Self {
-        // One thread: operations that are asked for together wait for the writer together.
+        // One thread: operations that are asked for together ask in their order.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -16,10 +16,12 @@ use crate::telemetry::{self, Metrics};
 
 pub(super) async fn run(context: &Context) -> anyhow::Result<Answer> {
     let config = context.loaded()?.config;
-    let metrics = telemetry::start(&config.log)?;
-    let served = serve(context, &config, metrics.clone()).await;
+    let (metrics, lines) = telemetry::start(&config.log)?;
+    let served = serve(context, &config, metrics).await;
     // Standard error may go nowhere; whoever looks for what went wrong looks into the log.
-    served.inspect_err(|error| tracing::error!("serve: {}", chain(error)))?;
+    let served = served.inspect_err(|error| tracing::error!("serve: {}", chain(error)));
+    drop(lines);
+    served?;
     Ok(Answer::silent())
 }
 

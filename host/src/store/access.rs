@@ -25,54 +25,76 @@ pub struct Access {
 
 /// What was read lately.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<HashMap<DeviceId, Memory>>);
+pub(super) struct Remembered(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    known: HashMap<DeviceId, Known>,
+    /// Counts what was forgotten: what was read before that is not kept.
+    forgotten: u64,
+}
 
 #[derive(Debug)]
-struct Memory {
+struct Known {
     access: Arc<Access>,
-    until: Instant,
+    read_at: Instant,
+    is_being_read: bool,
 }
 
 impl Remembered {
     /// What is known of a device, if that is still believed. The first who finds it too old is told so and reads it anew; for everybody
-    /// else it holds a little longer, so that they don't all read at once.
+    /// else it holds as long again, so that they don't all read at once.
     fn get(&self, id: &DeviceId) -> Option<Arc<Access>> {
-        let now = Instant::now();
         let mut memory = self.memory();
-        let known = memory.get_mut(id)?;
-        if known.until <= now {
-            known.until = now + BELIEVED_FOR;
-            return None;
+        let known = memory.known.get_mut(id)?;
+        let age = known.read_at.elapsed();
+        if age < BELIEVED_FOR || (known.is_being_read && age < BELIEVED_FOR * 2) {
+            return Some(known.access.clone());
         }
-        Some(known.access.clone())
+        known.is_being_read = true;
+        None
     }
 
-    fn put(&self, id: &DeviceId, access: &Arc<Access>) {
-        let now = Instant::now();
+    fn put(&self, id: &DeviceId, access: &Arc<Access>, read_at: Instant, forgotten: u64) {
         let mut memory = self.memory();
-        if memory.len() >= MAX_REMEMBERED {
-            memory.retain(|_, known| known.until > now);
+        if memory.forgotten != forgotten {
+            return;
         }
-        if memory.len() >= MAX_REMEMBERED {
-            memory.clear();
+        if memory.known.len() >= MAX_REMEMBERED {
+            memory
+                .known
+                .retain(|_, known| known.read_at.elapsed() < BELIEVED_FOR);
         }
-        let (access, until) = (access.clone(), now + BELIEVED_FOR);
-        memory.insert(id.clone(), Memory { access, until });
+        if memory.known.len() >= MAX_REMEMBERED {
+            memory.known.clear();
+        }
+        let known = Known {
+            access: access.clone(),
+            read_at,
+            is_being_read: false,
+        };
+        memory.known.insert(id.clone(), known);
     }
 
-    /// What is known of this device is so no more.
+    /// What is known of this device is so no more, nor what is just being read.
     pub(super) fn forget(&self, id: &DeviceId) {
-        self.memory().remove(id);
+        let mut memory = self.memory();
+        memory.forgotten += 1;
+        memory.known.remove(id);
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.memory().forgotten
     }
 
     /// The map is whole even if a holder of its mutex panicked: every change of it is one call.
-    fn memory(&self) -> MutexGuard<'_, HashMap<DeviceId, Memory>> {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store {
-    /// A device and its credentials, as they were a tenth of a second ago at the latest.
+    /// A device and its credentials, as they were a fifth of a second ago at the latest.
     ///
     /// # Errors
     /// If there is none, or its credentials were sealed with another key.
@@ -80,16 +102,13 @@ impl Store {
         if let Some(known) = self.remembered.get(id) {
             return Ok(known);
         }
-        match self.read_access(id).await {
-            Ok(access) => {
-                self.remembered.put(id, &access);
-                Ok(access)
-            }
-            Err(error) => {
-                self.remembered.forget(id);
-                Err(error)
-            }
+        let (read_at, forgotten) = (Instant::now(), self.remembered.forgotten());
+        let access = self.read_access(id).await;
+        match &access {
+            Ok(access) => self.remembered.put(id, access, read_at, forgotten),
+            Err(_) => self.remembered.forget(id),
         }
+        access
     }
 
     async fn read_access(&self, id: &DeviceId) -> Result<Arc<Access>, Error> {
@@ -97,5 +116,59 @@ impl Store {
             device: self.device(id).await?,
             credentials: self.credentials(id).await?,
         }))
+    }
+
+    /// What was read of a device a moment ago is not believed any more.
+    pub fn forget_access(&self, id: &DeviceId) {
+        self.remembered.forget(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ChannelKind, DeviceSettings, TenantId, Timestamp};
+
+    fn access() -> Arc<Access> {
+        Arc::new(Access {
+            device: Device {
+                id: DeviceId::from_trusted("d"),
+                tenant: TenantId::from_trusted("t"),
+                channel: ChannelKind::Generic,
+                plugin: None,
+                plugin_config: "{}".to_owned(),
+                settings: DeviceSettings::default(),
+                alert: None,
+                created_at: Timestamp(0),
+            },
+            credentials: Credentials::Generic {
+                inbound: vec![],
+                outbound: vec![],
+                url: "https://x.test".to_owned(),
+            },
+        })
+    }
+
+    #[test]
+    fn what_is_forgotten_while_it_is_read_is_not_kept() {
+        let (remembered, id) = (Remembered::default(), DeviceId::from_trusted("d"));
+        let before = remembered.forgotten();
+        remembered.forget(&id);
+        remembered.put(&id, &access(), Instant::now(), before);
+        assert!(remembered.get(&id).is_none());
+        remembered.put(&id, &access(), Instant::now(), remembered.forgotten());
+        assert!(remembered.get(&id).is_some());
+    }
+
+    #[test]
+    fn one_reads_anew_while_the_others_believe_a_little_longer_and_not_for_ever() {
+        let (remembered, id) = (Remembered::default(), DeviceId::from_trusted("d"));
+        let old = Instant::now() - BELIEVED_FOR;
+        remembered.put(&id, &access(), old, 0);
+        assert!(remembered.get(&id).is_none(), "the first reads");
+        assert!(remembered.get(&id).is_some(), "the second does not");
+        remembered.put(&id, &access(), old - BELIEVED_FOR, 0);
+        assert!(remembered.get(&id).is_none());
+        assert!(remembered.get(&id).is_none(), "too old for anybody");
     }
 }

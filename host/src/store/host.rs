@@ -57,7 +57,7 @@ pub struct Host {
     writer: JoinHandle<()>,
     recovered: Recovered,
     /// An OS lock on a file beside the database. The kernel frees it when the process ends, however it ends.
-    _process_lock: File,
+    _process_lock: Arc<File>,
 }
 
 impl Deref for Host {
@@ -90,15 +90,23 @@ impl Host {
         let (work, todo) = mpsc::unbounded_channel();
         let stopping = Arc::new(Stopping::default());
         let due_changed = Arc::new(Notify::new());
-        let mut writer = Writer::connect(
+        let writer = Writer::connect(
             path,
             store.clock.clone(),
             work,
             stopping.clone(),
             due_changed.clone(),
-        )?;
-        let recovered = writer.recover()?;
-        let writer = start(writer, queue).map_err(|source| Error::Open {
+        );
+        let recover = move || {
+            let mut writer = writer?;
+            let recovered = writer.recover()?;
+            Ok::<_, Error>((writer, recovered))
+        };
+        // It may wait for a tool that writes.
+        let recovered = tokio::task::spawn_blocking(recover).await;
+        let (writer, recovered) = recovered.map_err(|_| closed())??;
+        let process_lock = Arc::new(process_lock);
+        let writer = start(writer, queue, process_lock.clone()).map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
         })?;
@@ -169,6 +177,12 @@ impl Host {
         answer.await.map_err(|_| closed())?
     }
 
+    /// For tests: the next group begins when so many operations have come for it.
+    #[cfg(feature = "failpoints")]
+    pub fn gather(&self, operations: usize) {
+        self.stopping.gather(operations);
+    }
+
     /// Answers when a commit has set something to be due later, so that whoever waits asks again. A commit that came before
     /// the call counts.
     pub async fn due_changed(&self) {
@@ -215,12 +229,19 @@ impl Host {
     }
 }
 
-/// Runs the writer on a thread of its own. It logs where whoever opened the store logs.
-fn start(writer: Writer, queue: mpsc::Receiver<Op>) -> std::io::Result<JoinHandle<()>> {
+/// Runs the writer on a thread of its own. It logs where whoever opened the store logs, and nobody else is host before it has ended.
+fn start(
+    writer: Writer,
+    queue: mpsc::Receiver<Op>,
+    process_lock: Arc<File>,
+) -> std::io::Result<JoinHandle<()>> {
     let log = tracing::dispatcher::get_default(Clone::clone);
     std::thread::Builder::new()
         .name("store-writer".to_owned())
-        .spawn(move || tracing::dispatcher::with_default(&log, || writer.run(queue)))
+        .spawn(move || {
+            tracing::dispatcher::with_default(&log, || writer.run(queue));
+            drop(process_lock);
+        })
 }
 
 fn closed() -> Error {

@@ -1,6 +1,6 @@
 //! How the writer runs its statements: on its own thread, one after the other, each prepared once.
 //!
-//! A message costs about ten statements. Through a pool each of them is handed to a thread and awaited, which costs more than the
+//! A message costs about twenty statements. Through a pool each of them is handed to a thread and awaited, which costs more than the
 //! statement; here it is a call. What is asked for in a group is asked row by row, since a prepared statement with plain parameters is
 //! several times cheaper than one that takes a set apart with `json_each`.
 

@@ -45,6 +45,8 @@ pub(super) enum Stage {
 pub(super) struct Stopping {
     draining: AtomicBool,
     halted: AtomicBool,
+    #[cfg(feature = "failpoints")]
+    gathering: std::sync::atomic::AtomicUsize,
 }
 
 impl Stopping {
@@ -54,6 +56,11 @@ impl Stopping {
 
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::SeqCst);
+    }
+
+    #[cfg(feature = "failpoints")]
+    pub(super) fn gather(&self, operations: usize) {
+        self.gathering.store(operations, Ordering::SeqCst);
     }
 
     fn stage(&self) -> Stage {
@@ -123,6 +130,12 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Op>) {
         let mut ops = Vec::with_capacity(MAX_GROUP);
         while queue.blocking_recv_many(&mut ops, MAX_GROUP) > 0 {
+            #[cfg(feature = "failpoints")]
+            for wanted in 0..self.stopping.gathering.swap(0, Ordering::SeqCst) {
+                if ops.len() <= wanted {
+                    queue.blocking_recv_many(&mut ops, 1);
+                }
+            }
             self.work_once(std::mem::take(&mut ops));
         }
         if let Err((_, error)) = self.conn.close() {
@@ -301,7 +314,10 @@ fn is_everybodys(error: &Error) -> bool {
 }
 
 fn fail_all(ops: Vec<Op>, error: Error) {
-    let words = error.to_string();
+    let words = match &error {
+        Error::Database(error) => error.to_string(),
+        error => error.to_string(),
+    };
     let mut ops = ops.into_iter();
     if let Some(first) = ops.next() {
         fail(first, error);

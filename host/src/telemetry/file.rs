@@ -1,4 +1,4 @@
-//! The log file. A line is one write, so lines of two processes never mix; one that can't be written is counted, and stops
+//! The log file. A write has whole lines, so lines of two processes never mix; those that can't be written are counted, and stop
 //! nothing.
 
 use std::fs::{File, OpenOptions};
@@ -75,7 +75,8 @@ pub(super) struct LineWriter<'a>(&'a LogFile);
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.0.line(line, Instant::now()).is_err() {
-            metrics::counter!(LOST).increment(1);
+            let lines = line.iter().filter(|byte| **byte == b'\n').count();
+            metrics::counter!(LOST).increment(lines as u64);
         }
         Ok(line.len())
     }

@@ -215,11 +215,14 @@ impl Host {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.context("no process id")?, Signal::TERM)?;
         let since = Instant::now();
-        while self.child.try_wait()?.is_none() {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "the host ended with {status}");
+                return Ok(());
+            }
             ensure!(since.elapsed() < PATIENCE, "the host does not stop");
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
     }
 }
 

@@ -37,6 +37,9 @@ const MEMORY_EVERY: Duration = Duration::from_millis(500);
 /// Connections that the steady load begins with. More are opened if these are all in use.
 const STEADY_CONNECTIONS: usize = 16;
 
+/// How much earlier than a message is due its timer rings.
+const TIMER: Duration = Duration::from_millis(2);
+
 pub(crate) type Connection = SendRequest<Full<Bytes>>;
 
 /// A closed loop: so many in flight, and as fast as it goes.
@@ -201,9 +204,11 @@ impl<'a> Driver<'a> {
             let pool = &pool;
             let due = begin + between * n;
             async move {
-                tokio::time::sleep_until(due.into()).await;
-                // Tokio's clock has whole milliseconds and is late by up to one; the message counts from when it leaves.
-                let due = Instant::now();
+                // Tokio's timers have whole milliseconds, and are late by up to one: the last ones are waited for awake.
+                tokio::time::sleep_until((due - TIMER).into()).await;
+                while Instant::now() < due {
+                    tokio::task::yield_now().await;
+                }
                 let connection = pool.borrow_mut().pop();
                 let mut connection = match connection {
                     Some(connection) => connection,

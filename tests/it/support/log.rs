@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nodepath::app::RenderMetrics;
-use nodepath::telemetry::{self, Format, Metrics};
+use nodepath::telemetry::{self, Format, LogLines, Metrics};
 
 use super::PATIENCE;
 
 struct Started {
     dir: tempfile::TempDir,
     metrics: Metrics,
+    _lines: LogLines,
 }
 
 /// Telemetry starts once in a process.
@@ -29,8 +30,12 @@ impl Log {
                 filter: "info".to_owned(),
                 format: Format::Text,
             };
-            let metrics = telemetry::start(&settings).unwrap();
-            Started { dir, metrics }
+            let (metrics, lines) = telemetry::start(&settings).unwrap();
+            Started {
+                dir,
+                metrics,
+                _lines: lines,
+            }
         });
         Self(file(started.dir.path()))
     }

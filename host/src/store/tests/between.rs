@@ -78,6 +78,7 @@ async fn a_status_in_the_group_of_a_t3_frees_no_lock() {
         .host
         .finish(finish(claim, TurnEnd::Commit(commit(&["a"]))));
     let told = f.accept(vec![status_of(&old, DeliveryStatus::Read)]);
+    f.host.gather(2);
     let (finished, _) = tokio::join!(done, told);
     assert_eq!(finished.unwrap(), Finished::Committed);
     f.send();
@@ -94,6 +95,7 @@ async fn a_status_in_the_group_of_a_t3_loses_no_part() {
         .host
         .finish(finish(claim, TurnEnd::Commit(commit(&["a", "b"]))));
     let told = f.accept(vec![status_of(&old, DeliveryStatus::Read)]);
+    f.host.gather(2);
     let (finished, _) = tokio::join!(done, told);
     assert_eq!(finished.unwrap(), Finished::Committed);
     let part = f.send();
@@ -385,6 +387,7 @@ async fn a_status_finds_its_own_devices_part() {
             events: vec![Event::Status(status)],
         })
     };
+    f.host.gather(2);
     let (a, b) = tokio::join!(told(&f.device), told(&other));
     a.unwrap();
     b.unwrap();
@@ -412,6 +415,7 @@ async fn two_parts_of_one_conversation_are_never_under_way_at_once() {
     let done = f
         .host
         .finish(finish(claim, TurnEnd::Commit(commit(&["new"]))));
+    f.host.gather(2);
     let (finished, due) = tokio::join!(done, f.host.run_due());
     finished.unwrap();
     due.unwrap();
@@ -565,6 +569,7 @@ async fn a_success_clears_an_alert_of_its_own_group() {
     }
     let why = "(#190) the token has expired".to_owned();
     let refused = f.settle(&parts[0], Settled::Dead { why, alert: true });
+    f.host.gather(2);
     tokio::join!(refused, f.sent(&parts[1]));
     assert_eq!(f.host.device(&f.device).await.unwrap().alert, None);
 }
