@@ -187,7 +187,9 @@ fn run(cases: u32, steps: usize, seed: u64, longest: Duration) {
     // The runner draws on from where it was, so that the cases depend on the seed alone.
     let mut runner = TestRunner::new(config.clone());
     while tried.get() < cases && start.elapsed() < longest {
-        let result = runner.run(&strategy, |(initial, transitions, seen)| {
+        // One that has had its cases runs no more.
+        let mut batch = TestRunner::new_with_rng(config.clone(), runner.new_rng());
+        let result = batch.run(&strategy, |(initial, transitions, seen)| {
             tried.set(tried.get() + 1);
             let case = AssertUnwindSafe(|| {
                 Case::test_sequential(config.clone(), initial, transitions, seen);
