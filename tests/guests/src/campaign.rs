@@ -152,7 +152,7 @@ impl Running<'_> {
     async fn contain(&mut self, report: &mut Report) -> Result<()> {
         let since = now_ms();
         for attack in &self.campaign.attacks {
-            self.prospects.burst(target(attack), 3).await;
+            self.prospects.burst(target(attack), 3).await?;
         }
         for attack in &self.campaign.attacks {
             self.drained(attack.name).await?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full};
@@ -16,7 +16,7 @@ use serde_json::json;
 use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::provider::Screens;
 
@@ -28,6 +28,9 @@ pub(crate) const PHONE_NUMBER_ID: &str = "1122334455667";
 
 /// How long a webhook may take. A host that is slower answers nobody.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long after it was put off a message is written again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A device that is written to, and by how many.
 #[derive(Clone)]
@@ -92,13 +95,23 @@ impl Prospects {
         Rc::into_inner(counts).unwrap_or_default()
     }
 
-    /// Writes so many messages at once.
-    pub(crate) async fn burst(&self, target: Target, messages: u32) -> Counts {
-        let counts = Counts::default();
-        for _ in 0..messages {
+    /// Writes until so many messages are taken. One that is put off, since its tenant has too much waiting, is written again a little
+    /// later, as providers do.
+    pub(crate) async fn burst(&self, target: Target, messages: u64) -> Result<()> {
+        let (counts, begun) = (Counts::default(), Instant::now());
+        while counts.taken.get() < messages {
+            ensure!(
+                counts.failed.get() == 0 && begun.elapsed() < PATIENCE,
+                "{} does not take its messages",
+                target.device
+            );
+            let put_off = counts.put_off.get();
             self.one(&target, &counts).await;
+            if counts.put_off.get() > put_off {
+                sleep(AGAIN).await;
+            }
         }
-        counts
+        Ok(())
     }
 
     async fn one(&self, target: &Target, counts: &Counts) {
