@@ -37,7 +37,7 @@ struct Arguments {
     /// Where the database lies: its disk is what is measured.
     #[arg(long)]
     dir: PathBuf,
-    /// A minute instead of five, and a third of what is asked, since a busy machine must not fail a build.
+    /// A minute instead of five, and a sixth of what is asked, since a busy machine must not fail a build.
     #[arg(long)]
     quick: bool,
 }
