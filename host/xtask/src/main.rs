@@ -8,6 +8,7 @@ mod author;
 mod bench;
 mod cargo_component;
 mod cargo_fuzz;
+mod cargo_tool;
 mod crash;
 mod demo;
 mod faketime;
