@@ -258,20 +258,25 @@ fn update(conn: &Connection, part: &PartRow) -> Result<usize, Error> {
 pub(super) const HURRY: &str = "
 UPDATE outbox SET next_at = ?2 WHERE device = ?1 AND state = 'queued' AND attempts > 0 AND next_at > ?2";
 
-const PART_BY_ID: &str = "
-SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
-    created_at, settled_at
-FROM outbox WHERE id = ?1";
+/// A query for whole parts, with the columns in the order in which `PartRow::read` takes them.
+macro_rules! select_parts {
+    ($from:literal) => {
+        concat!(
+            "SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id,
+                 error, created_at, settled_at ",
+            $from
+        )
+    };
+}
 
-const PART_BY_PROVIDER_ID: &str = "
-SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
-    created_at, settled_at
-FROM outbox WHERE device = ?1 AND provider_message_id = ?2";
+const PART_BY_ID: &str = select_parts!("FROM outbox WHERE id = ?1");
+
+const PART_BY_PROVIDER_ID: &str =
+    select_parts!("FROM outbox WHERE device = ?1 AND provider_message_id = ?2");
 
 // The open parts of a conversation are few, and all that it ever sent may be many: the index is named, since SQLite would
 // otherwise take that of the history.
-pub(super) const OPEN_PARTS: &str = "
-SELECT id, tenant, device, conversation, turn, idx, body, state, status, attempts, next_at, provider_message_id, error,
-    created_at, settled_at
-FROM outbox INDEXED BY outbox_open
-WHERE (state = 'queued' OR state = 'sending' OR state = 'unknown') AND conversation = ?1";
+pub(super) const OPEN_PARTS: &str = select_parts!(
+    "FROM outbox INDEXED BY outbox_open
+     WHERE (state = 'queued' OR state = 'sending' OR state = 'unknown') AND conversation = ?1"
+);
