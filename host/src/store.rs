@@ -11,9 +11,11 @@
 
 mod accept;
 mod access;
+mod checkpoint;
 mod claim;
 mod conversations;
 mod dead;
+mod desk;
 mod devices;
 mod due;
 mod failpoint;
@@ -22,6 +24,7 @@ mod group;
 mod host;
 mod intake;
 mod kept;
+mod log_file;
 mod observe;
 mod outbox;
 #[cfg(feature = "planted-bugs")]

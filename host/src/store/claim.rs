@@ -49,7 +49,11 @@ impl Group {
             let pending = match self.rows.get(&id) {
                 // What has just been written need not be read again.
                 Some(entry) if entry.was_idle() => self.just_arrived(&id),
-                _ => self.load_pending(conn, &id)?,
+                Some(entry) => {
+                    let tenant = entry.row.tenant.clone();
+                    self.load_pending(conn, &tenant, &id)?
+                }
+                None => continue,
             };
             // Messages come first, so nobody asks for a timer beside them.
             let timer = match pending.messages.as_slice() {
@@ -108,13 +112,18 @@ impl Group {
 
     /// What waits in a conversation. A message that can't be read, which an older program finds after a newer one, goes to the
     /// dead letters and keeps nobody waiting.
-    fn load_pending(&mut self, conn: &Connection, conversation: &str) -> Result<Pending, Error> {
+    fn load_pending(
+        &mut self,
+        conn: &Connection,
+        tenant: &str,
+        conversation: &str,
+    ) -> Result<Pending, Error> {
         let rows: Vec<(String, i64, i64, String)> = sql::query(
             conn,
             // The limit is MAX_MESSAGES_PER_TURN; SQLite would plan the statement anew whenever it is bound.
-            "SELECT id, seq, received_at, message FROM inbox WHERE state = 'pending' AND conversation = ?1
+            "SELECT id, seq, received_at, message FROM inbox WHERE state = 'pending' AND tenant = ?1 AND conversation = ?2
              ORDER BY seq LIMIT 100",
-            [conversation],
+            [tenant, conversation],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
         let mut pending = Pending::default();

@@ -135,7 +135,8 @@ const SHOWN: i64 = 20;
 
 const SUMMARY: &str = "
 SELECT id, tenant, device, prospect, prospect_name, state, locked_at, paused_until, turns, last_inbound_at,
-    (SELECT COUNT(*) FROM inbox WHERE inbox.conversation = conversation.id AND inbox.state = 'pending') AS pending
+    (SELECT COUNT(*) FROM inbox
+     WHERE inbox.tenant = conversation.tenant AND inbox.conversation = conversation.id AND inbox.state = 'pending') AS pending
 FROM conversation";
 
 impl Store {
@@ -182,8 +183,10 @@ impl Store {
              WHERE conversation = $1 ORDER BY epoch DESC LIMIT $2",
         );
         let outbox = last(
-            "SELECT id, turn, idx, body, state, status, attempts, provider_message_id, error, created_at FROM outbox
-             WHERE conversation = $1 ORDER BY created_at DESC, idx DESC LIMIT $2",
+            "SELECT part.id, part.turn, part.idx, part.body, part.state, part.status, part.attempts, part.provider_message_id, part.error,
+                 part.created_at
+             FROM turn JOIN outbox AS part ON part.turn = turn.id
+             WHERE turn.conversation = $1 ORDER BY turn.epoch DESC, part.idx DESC LIMIT $2",
         );
         Ok(ConversationDetail {
             summary,

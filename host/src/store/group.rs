@@ -228,11 +228,14 @@ impl Group {
             )?;
         }
         for conversation in std::mem::take(&mut self.changes.absorb) {
+            let Some(entry) = self.rows.get(&conversation) else {
+                continue;
+            };
             sql::execute(
                 conn,
-                "UPDATE inbox SET state = 'absorbed', reason = 'human', settled_at = ?2
-                 WHERE state = 'pending' AND conversation = ?1",
-                params![conversation, self.now.0],
+                "UPDATE inbox SET state = 'absorbed', reason = 'human', settled_at = ?3
+                 WHERE state = 'pending' AND tenant = ?1 AND conversation = ?2",
+                params![entry.row.tenant, conversation, self.now.0],
             )?;
         }
         Ok(())
@@ -265,7 +268,7 @@ impl Group {
         for entry in self.rows.values() {
             match &entry.was {
                 None => entry.row.insert(conn)?,
-                Some(was) if *was != entry.row => entry.row.update(conn)?,
+                Some(was) if *was != entry.row => entry.row.update(conn, Some(was))?,
                 Some(_) => {}
             }
         }

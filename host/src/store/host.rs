@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::accept::{Accept, Accepted};
+use super::checkpoint::Checkpoints;
+use super::desk::{Desk, closed};
 use super::finish::{Finish, Finished};
 use super::recover::Recovered;
 use super::settle::Settle;
@@ -35,10 +37,6 @@ pub enum Work {
     Send(Box<Part>),
 }
 
-/// How many operations may wait for the writer. Above that, whoever brings one waits too, and at the webhook's end that is
-/// the provider.
-const WRITER_QUEUE: usize = 1_024;
-
 /// How long a commit that failed waits before its next try, at first and at most. A full disk does not heal faster.
 const COMMIT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -51,10 +49,10 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Host {
     store: Store,
-    ops: mpsc::Sender<Op>,
+    desk: Desk,
     stopping: Arc<Stopping>,
     due_changed: Arc<Notify>,
-    writer: JoinHandle<()>,
+    checkpoints: JoinHandle<()>,
     recovered: Recovered,
     /// An OS lock on a file beside the database. The kernel frees it when the process ends, however it ends.
     _process_lock: Arc<File>,
@@ -86,7 +84,8 @@ impl Host {
         fail::fail_point!("open.locked");
         let store = Store::open(path, clock, sealer).await?;
         fail::fail_point!("open.migrated");
-        let (ops, queue) = mpsc::channel(WRITER_QUEUE);
+        let process_lock = Arc::new(process_lock);
+        let (asking, checkpoints) = Checkpoints::start(path, process_lock.clone())?;
         let (work, todo) = mpsc::unbounded_channel();
         let stopping = Arc::new(Stopping::default());
         let due_changed = Arc::new(Notify::new());
@@ -96,6 +95,7 @@ impl Host {
             work,
             stopping.clone(),
             due_changed.clone(),
+            asking,
         );
         let recover = move || {
             let mut writer = writer?;
@@ -105,18 +105,18 @@ impl Host {
         // It may wait for a tool that writes.
         let recovered = tokio::task::spawn_blocking(recover).await;
         let (writer, recovered) = recovered.map_err(|_| closed())??;
-        let process_lock = Arc::new(process_lock);
-        let writer = start(writer, queue, process_lock.clone()).map_err(|source| Error::Open {
+        let desk = Desk::open(writer, stopping.clone(), process_lock.clone());
+        let desk = desk.map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
         })?;
         Ok((
             Self {
                 store,
-                ops,
+                desk,
                 stopping,
                 due_changed,
-                writer,
+                checkpoints,
                 recovered,
                 _process_lock: process_lock,
             },
@@ -137,10 +137,7 @@ impl Host {
     /// If the device does not exist or the database refuses; nothing is written then.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
         let (reply, answer) = oneshot::channel();
-        self.ops
-            .send(Op::Accept(accept, reply))
-            .await
-            .map_err(|_| closed())?;
+        self.desk.bring(Op::Accept(accept, reply)).await?;
         #[cfg(feature = "planted-bugs")]
         if super::planted::is("ack-before-commit") {
             return Ok(Accepted::Stored(Vec::new()));
@@ -173,7 +170,7 @@ impl Host {
     /// If the database refuses.
     pub async fn run_due(&self) -> Result<Option<Timestamp>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.ops.send(Op::Due(reply)).await.map_err(|_| closed())?;
+        self.desk.bring(Op::Due(reply)).await?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -201,10 +198,12 @@ impl Host {
 
     /// Lets the writer finish what waits for it, and closes the database.
     pub async fn close(self) {
-        drop(self.ops);
-        match tokio::task::spawn_blocking(|| self.writer.join()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => tracing::error!("store: the writer ended badly"),
+        self.desk.close().await;
+        if !matches!(
+            tokio::task::spawn_blocking(|| self.checkpoints.join()).await,
+            Ok(Ok(()))
+        ) {
+            tracing::error!("store: the thread for checkpoints ended badly");
         }
         self.store.close().await;
     }
@@ -216,7 +215,7 @@ impl Host {
         let (mut pause, longest) = COMMIT_RETRY;
         loop {
             let (reply, answer) = oneshot::channel();
-            self.ops.send(op(reply)).await.map_err(|_| closed())?;
+            self.desk.bring(op(reply)).await?;
             match answer.await.map_err(|_| closed())? {
                 Err(Error::Database(error)) => {
                     tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock");
@@ -227,25 +226,6 @@ impl Host {
             }
         }
     }
-}
-
-/// Runs the writer on a thread of its own. It logs where whoever opened the store logs, and nobody else is host before it has ended.
-fn start(
-    writer: Writer,
-    queue: mpsc::Receiver<Op>,
-    process_lock: Arc<File>,
-) -> std::io::Result<JoinHandle<()>> {
-    let log = tracing::dispatcher::get_default(Clone::clone);
-    std::thread::Builder::new()
-        .name("store-writer".to_owned())
-        .spawn(move || {
-            tracing::dispatcher::with_default(&log, || writer.run(queue));
-            drop(process_lock);
-        })
-}
-
-fn closed() -> Error {
-    Error::Refused("the store is closed; start the host again".to_owned())
 }
 
 /// The process that is the host of a database, as it wrote itself down; none if nobody is. It takes the lock for a moment, and

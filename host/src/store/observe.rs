@@ -89,8 +89,7 @@ pub(super) fn lock(event: &LockEvent) {
     } = event;
     match kind {
         Kind::Acquired => {
-            tracing::info!(
-                id_device,
+            tracing::info!(parent: None, id_device,
                 id_prospect = prospect,
                 conversation,
                 epoch,
@@ -99,16 +98,14 @@ pub(super) fn lock(event: &LockEvent) {
             acquired(event);
         }
         Kind::TakenForPart => acquired(event),
-        Kind::SameText => tracing::info!(
-            id_device,
+        Kind::SameText => tracing::info!(parent: None, id_device,
             id_prospect = prospect,
             conversation,
             "store: a message is skipped, since the same words came just before"
         ),
         Kind::Busy(action) => {
             counter!(BUSY, "action" => *action).increment(1);
-            tracing::warn!(
-                id_device,
+            tracing::warn!(parent: None, id_device,
                 id_prospect = prospect,
                 from = prospect,
                 conversation,
@@ -119,8 +116,7 @@ pub(super) fn lock(event: &LockEvent) {
         }
         Kind::Released { held_ms } => {
             histogram!(HELD).record(std::time::Duration::from_millis(*held_ms).as_secs_f64());
-            tracing::info!(
-                id_device,
+            tracing::info!(parent: None, id_device,
                 id_prospect = prospect,
                 from = prospect,
                 conversation,
@@ -135,8 +131,7 @@ pub(super) fn lock(event: &LockEvent) {
 fn acquired(event: &LockEvent) {
     let prospect = &event.prospect;
     counter!(ACQUIRED).increment(1);
-    tracing::info!(
-        id_device = event.device,
+    tracing::info!(parent: None, id_device = event.device,
         id_prospect = prospect,
         from = prospect,
         conversation = event.conversation,

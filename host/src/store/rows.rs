@@ -98,19 +98,17 @@ impl Row {
             self.created_at
         ];
         sql::execute(conn, INSERT_CONVERSATION, fixed)?;
-        self.update(conn)
+        self.update(conn, None)
     }
 
-    /// Writes down what has changed. Promise I3 once more, where it is written: a row that has a later epoch stays, and nothing of the
-    /// group is committed.
-    pub(super) fn update(&self, conn: &Connection) -> Result<(), Error> {
-        let updated = sql::execute(
+    /// Writes down what has changed since it was loaded. Promise I3 once more, where it is written: a row that has a later epoch stays,
+    /// and nothing of the group is committed.
+    pub(super) fn update(&self, conn: &Connection, was: Option<&Self>) -> Result<(), Error> {
+        let mut updated = sql::execute(
             conn,
-            UPDATE_CONVERSATION,
+            UPDATE_LOCK,
             params![
                 self.id,
-                self.address,
-                self.prospect_name,
                 self.state,
                 self.version,
                 self.claim_version,
@@ -130,11 +128,22 @@ impl Row {
                 self.turns,
                 self.clock,
                 self.seed,
-                self.last_inbound_at,
-                self.last_hash,
-                self.last_hash_at,
             ],
         )?;
+        if updated == 1 && was.is_none_or(|was| was.last_words() != self.last_words()) {
+            updated = sql::execute(
+                conn,
+                UPDATE_LAST_WORDS,
+                params![
+                    self.id,
+                    self.address,
+                    self.prospect_name,
+                    self.last_inbound_at,
+                    self.last_hash,
+                    self.last_hash_at,
+                ],
+            )?;
+        }
         match updated {
             1 => Ok(()),
             _ => Err(Error::corrupt(
@@ -142,6 +151,17 @@ impl Row {
                 "a row changed under the writer's own lock",
             )),
         }
+    }
+
+    /// What only a message changes. An index is by one of these, and is left alone by the many changes of the lock.
+    fn last_words(&self) -> impl PartialEq + '_ {
+        (
+            &self.address,
+            &self.prospect_name,
+            self.last_inbound_at,
+            &self.last_hash,
+            self.last_hash_at,
+        )
     }
 
     /// A conversation that has just begun.
@@ -296,9 +316,12 @@ INSERT INTO conversation (id, tenant, device, prospect, created_at, state, versi
     turns, clock, seed)
 VALUES (?1, ?2, ?3, ?4, ?5, 'idle', 0, 0, 0, 0, 0, 0, 0, 0, 0)";
 
-const UPDATE_CONVERSATION: &str = "
-UPDATE conversation SET address = ?2, prospect_name = ?3, state = ?4, version = ?5, claim_version = ?6, epoch = ?7, owner = ?8,
-    locked_at = ?9, claimed_at = ?10, turn = ?11, signal = ?12, ready_at = ?13, first_pending_at = ?14,
-    paused_until = ?15, attempts = ?16, crashes = ?17, suspect_seq = ?18, restarts = ?19, turns = ?20,
-    clock = ?21, seed = ?22, last_inbound_at = ?23, last_hash = ?24, last_hash_at = ?25
-WHERE id = ?1 AND epoch <= ?7";
+const UPDATE_LOCK: &str = "
+UPDATE conversation SET state = ?2, version = ?3, claim_version = ?4, epoch = ?5, owner = ?6, locked_at = ?7, claimed_at = ?8, turn = ?9,
+    signal = ?10, ready_at = ?11, first_pending_at = ?12, paused_until = ?13, attempts = ?14, crashes = ?15, suspect_seq = ?16,
+    restarts = ?17, turns = ?18, clock = ?19, seed = ?20
+WHERE id = ?1 AND epoch <= ?5";
+
+const UPDATE_LAST_WORDS: &str = "
+UPDATE conversation SET address = ?2, prospect_name = ?3, last_inbound_at = ?4, last_hash = ?5, last_hash_at = ?6
+WHERE id = ?1";

@@ -1,19 +1,22 @@
-//! The one thread that writes on the way of a message. Everything that waits for it goes into one transaction, so that one
-//! fsync serves it all.
+//! What writes on the way of a message, one transaction after the other. Everything that waits goes into one, so that one fsync
+//! serves it all.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::accept::{Accept, Accepted};
+use super::checkpoint::{self, Checkpoints};
 use super::failpoint;
 use super::finish::{Finish, Finished};
 use super::group::{Group, Notice};
 use super::host::Work;
+use super::log_file;
 use super::observe::{self, LockEvent};
 use super::recover::{Recovered, recover};
 use super::settle::Settle;
@@ -63,6 +66,12 @@ impl Stopping {
         self.gathering.store(operations, Ordering::SeqCst);
     }
 
+    /// How many operations the next group waits for; 0: for no more than one.
+    #[cfg(feature = "failpoints")]
+    pub(super) fn gathers(&self) -> usize {
+        self.gathering.load(Ordering::SeqCst)
+    }
+
     fn stage(&self) -> Stage {
         match (
             self.halted.load(Ordering::SeqCst),
@@ -76,7 +85,11 @@ impl Stopping {
 }
 
 /// The most operations in one transaction. Past this a group costs no less for each, and readers wait longer for it.
-const MAX_GROUP: usize = 256;
+pub(super) const MAX_GROUP: usize = 256;
+
+/// Whoever brings one operation may commit it itself while a commit takes no longer than this: it holds up its thread meanwhile, on which
+/// others wait. A disk that takes longer is left to the thread that is there for it.
+const QUICK: Duration = Duration::from_millis(2);
 
 /// Commits of the writer.
 const COMMITS: &str = "nodepath_store_commits_total";
@@ -89,10 +102,6 @@ const PREPARED: usize = 128;
 /// Pages that the writer keeps in memory, in KiB: the indices of some ten thousand conversations. SQLite's own default is an eighth.
 const CACHE_KIB: i64 = 16 << 10;
 
-/// Pages in the log before it is brought into the database: 16 MiB of 4 KiB each, four times SQLite's default. A page that many commits
-/// change is brought over once, so the longer the log, the less there is to do; and a reader never waits for it.
-const CHECKPOINT_PAGES: i64 = 4_096;
-
 pub(super) struct Writer {
     conn: Connection,
     path: PathBuf,
@@ -100,6 +109,9 @@ pub(super) struct Writer {
     work: mpsc::UnboundedSender<Work>,
     stopping: Arc<Stopping>,
     due_changed: Arc<Notify>,
+    checkpoints: Checkpoints,
+    /// Whether the last commit was of one operation, and quick.
+    is_quiet: bool,
 }
 
 impl Writer {
@@ -110,6 +122,7 @@ impl Writer {
         work: mpsc::UnboundedSender<Work>,
         stopping: Arc<Stopping>,
         due_changed: Arc<Notify>,
+        checkpoints: Checkpoints,
     ) -> Result<Self, Error> {
         Ok(Self {
             conn: connect(path)?,
@@ -118,6 +131,8 @@ impl Writer {
             work,
             stopping,
             due_changed,
+            checkpoints,
+            is_quiet: true,
         })
     }
 
@@ -126,26 +141,39 @@ impl Writer {
         recover(&mut self.conn, self.clock.now())
     }
 
-    /// Runs until every sender is gone and the queue is empty.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Op>) {
-        let mut ops = Vec::with_capacity(MAX_GROUP);
-        while queue.blocking_recv_many(&mut ops, MAX_GROUP) > 0 {
-            #[cfg(feature = "failpoints")]
-            for wanted in 0..self.stopping.gathering.swap(0, Ordering::SeqCst) {
-                if ops.len() <= wanted {
-                    queue.blocking_recv_many(&mut ops, 1);
-                }
-            }
-            self.work_once(std::mem::take(&mut ops));
-        }
+    /// Closes the connection.
+    pub(super) fn close(self) {
         if let Err((_, error)) = self.conn.close() {
             tracing::warn!(%error, "store: the writer's connection did not close cleanly");
         }
     }
 
+    /// Whether so little is to be done that whoever brings an operation had better commit it itself.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// Commits one operation, unless another process writes now: nobody waits for that here. Then it is handed back.
+    pub(super) fn work_at_once(&mut self, op: Op) -> Result<(), Op> {
+        if let Err(error) = self.conn.busy_timeout(Duration::ZERO) {
+            fail(op, error.into());
+            return Ok(());
+        }
+        let done = self.commit(std::slice::from_ref(&op));
+        if let Err(error) = self.conn.busy_timeout(BUSY_TIMEOUT) {
+            tracing::error!(%error, "store: the writer would not wait for other processes any more");
+        }
+        match done {
+            Ok(done) => tell(vec![op], done),
+            Err(error) if is_busy(&error) => return Err(op),
+            Err(error) => fail(op, error),
+        }
+        Ok(())
+    }
+
     /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone. When the database itself is out of
     /// reach they all fail at once: each would only wait as long again, and whoever delivered it would not get an answer in time.
-    fn work_once(&mut self, ops: Vec<Op>) {
+    pub(super) fn work(&mut self, ops: Vec<Op>) {
         match self.commit(&ops) {
             Ok(done) => tell(ops, done),
             Err(error) if ops.len() == 1 || is_everybodys(&error) => fail_all(ops, error),
@@ -163,9 +191,10 @@ impl Writer {
 
     /// Commits, and hands on what was decided.
     fn commit(&mut self, ops: &[Op]) -> Result<Done, Error> {
-        let now = self.clock.now();
+        let (now, started) = (self.clock.now(), Instant::now());
         let stage = self.stopping.stage();
         let result = transaction(&mut self.conn, ops, now, stage);
+        self.is_quiet = ops.len() == 1 && started.elapsed() <= QUICK;
         let (answers, notices) = match result {
             Ok(done) => done,
             Err(error) => {
@@ -185,6 +214,7 @@ impl Writer {
             }
         }
         failpoint::told(ops);
+        self.checkpoints.after_commit(&self.conn);
         Ok(Done { answers, locks })
     }
 
@@ -203,9 +233,9 @@ impl Writer {
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {
-    // One thread uses it, so SQLite need not lock it for each call.
+    // One thread at a time uses it, so SQLite need not lock it for each call.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    ready(Connection::open_with_flags(path, flags)?)
+    ready(log_file::open(path, flags)?)
 }
 
 /// Sets a connection up, and refuses one that can't write. Where a file can't be written, SQLite opens it for reading only and says
@@ -213,11 +243,9 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 fn ready(conn: Connection) -> Result<Connection, Error> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(PREPARED);
-    // Promise I1: a commit that was answered is on the disk.
-    conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", "ON")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    checkpoint::watch(&conn);
     conn.execute("DELETE FROM conversation WHERE false", [])?;
     Ok(conn)
 }
@@ -311,6 +339,14 @@ fn is_everybodys(error: &Error) -> bool {
     error
         .sqlite_error()
         .is_some_and(|error| CODES.contains(&(error.extended_code & 0xff)))
+}
+
+/// Whether another process writes now.
+fn is_busy(error: &Error) -> bool {
+    let Error::Database(DatabaseError::Writer(error)) = error else {
+        return false;
+    };
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 fn fail_all(ops: Vec<Op>, error: Error) {

@@ -447,12 +447,20 @@ async fn the_open_parts_of_a_conversation_are_found_by_their_index() {
     for (sql, index) in [
         (crate::store::outbox::OPEN_PARTS, "outbox_open"),
         (
-            "SELECT COUNT(*) FROM inbox WHERE inbox.conversation = 'x' AND inbox.state = 'pending'",
+            "SELECT COUNT(*) FROM inbox WHERE inbox.tenant = 'x' AND inbox.conversation = 'x' AND inbox.state = 'pending'",
+            "inbox_pending (tenant=? AND conversation=?",
+        ),
+        (
+            "SELECT COUNT(*) FROM inbox WHERE inbox.tenant = 'x' AND state = 'pending'",
             "inbox_pending",
         ),
         (
-            "UPDATE inbox SET state = 'absorbed' WHERE state = 'pending' AND conversation = 'x'",
-            "inbox_pending",
+            "UPDATE inbox SET state = 'absorbed' WHERE state = 'pending' AND tenant = 'x' AND conversation = 'x'",
+            "inbox_pending (tenant=? AND conversation=?",
+        ),
+        (
+            "SELECT part.id FROM turn JOIN outbox AS part ON part.turn = turn.id WHERE turn.conversation = 'x'",
+            "turn_conversation",
         ),
     ] {
         let sql = format!("EXPLAIN QUERY PLAN {sql}");

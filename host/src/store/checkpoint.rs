@@ -1,0 +1,118 @@
+//! Brings what is in the log into the database, beside the writer: whoever waits for a commit does not wait for that.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{BUSY_TIMEOUT, Error};
+
+/// Pages in the log before it is brought into the database: 64 MiB of 4 KiB each. A page that many commits change is brought over once,
+/// so the longer the log, the less there is to do; and no reader waits for it. What it costs is disk.
+const PAGES: c_int = 16_384;
+
+/// Pages in the log at which the writer helps. The log begins anew only in a moment in which all of it is in the database, and a host at
+/// full load may never have one.
+const TOO_MANY_PAGES: c_int = 4 * PAGES;
+
+/// How often one after the other the rest is brought over that was committed meanwhile. Each rest is shorter than the one before.
+const PASSES: usize = 8;
+
+thread_local! {
+    /// Pages in the log after the last commit on this thread.
+    static LOG: Cell<c_int> = const { Cell::new(0) };
+}
+
+/// Counts the pages of the log at each commit of a connection; SQLite itself does nothing for it any more.
+pub(super) fn watch(conn: &Connection) {
+    conn.wal_hook(Some(|_, pages| {
+        LOG.set(pages);
+        Ok(())
+    }));
+}
+
+/// Asks for checkpoints. The thread that makes them ends with the last of these.
+pub(super) struct Checkpoints(SyncSender<()>);
+
+impl Checkpoints {
+    /// Starts a thread with a connection of its own. It keeps `guard` for as long as it uses the database.
+    pub(super) fn start(
+        path: &Path,
+        guard: impl Send + 'static,
+    ) -> Result<(Self, JoinHandle<()>), Error> {
+        let conn = connect(path)?;
+        let (ask, asked) = sync_channel(1);
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let thread = std::thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || {
+                tracing::dispatcher::with_default(&log, || serve(conn, &asked));
+                drop(guard);
+            });
+        let thread = thread.map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok((Self(ask), thread))
+    }
+
+    /// To be called after a commit, on its thread.
+    pub(super) fn after_commit(&self, conn: &Connection) {
+        let pages = LOG.get();
+        if pages >= PAGES {
+            // If one is asked for already, that is enough.
+            self.0.try_send(()).unwrap_or_default();
+        }
+        if pages >= TOO_MANY_PAGES {
+            // What fails here the other thread tells of.
+            drop(pass(conn));
+        }
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    // The log is on the disk before the database is written, and the database before the log begins anew.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    Ok(conn)
+}
+
+fn serve(conn: Connection, asked: &Receiver<()>) {
+    let mut works = true;
+    while asked.recv().is_ok() {
+        match catch_up(&conn) {
+            Ok(()) => works = true,
+            Err(error) if works => {
+                works = false;
+                tracing::warn!(%error, "store: the log can't be brought into the database, and grows until it can");
+            }
+            Err(_) => {}
+        }
+    }
+    if let Err((_, error)) = conn.close() {
+        tracing::warn!(%error, "store: a connection did not close cleanly");
+    }
+}
+
+fn catch_up(conn: &Connection) -> rusqlite::Result<()> {
+    for _ in 0..PASSES {
+        if pass(conn)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Brings over what nobody reads any more where it was, and says whether that was all. It holds nobody up.
+fn pass(conn: &Connection) -> rusqlite::Result<bool> {
+    let mut statement = conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    statement.query_row([], |row| {
+        let (log, done): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(log == done)
+    })
+}

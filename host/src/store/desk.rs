@@ -1,0 +1,151 @@
+//! How operations come to the writer. Whoever brings one while nobody else does commits it on the spot: that saves two changes of thread,
+//! each of which costs a sleeping core half as much as the fsync. As soon as two come together they go to a thread that takes
+//! all that waits as one group.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use super::Error;
+use super::writer::{MAX_GROUP, Op, Stopping, Writer};
+
+/// How many operations may wait for the writer. Above that, whoever brings one waits too, and at the webhook's end that is
+/// the provider.
+const QUEUE: usize = 1_024;
+
+/// Takes operations. The writer ends with it.
+#[derive(Debug)]
+pub(super) struct Desk {
+    queue: mpsc::Sender<Op>,
+    writer: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// The writer, while nobody uses it. If it ends badly, it is gone.
+struct Shared {
+    writer: Mutex<Option<Writer>>,
+    #[cfg_attr(
+        not(feature = "failpoints"),
+        expect(dead_code, reason = "tests ask it how large the next group is to be")
+    )]
+    stopping: Arc<Stopping>,
+}
+
+impl Desk {
+    /// Starts the thread. It logs where whoever opened the store logs, and nobody else is host before it has ended.
+    pub(super) fn open(
+        writer: Writer,
+        stopping: Arc<Stopping>,
+        process_lock: Arc<File>,
+    ) -> std::io::Result<Self> {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let writer = Arc::new(Shared {
+            writer: Mutex::new(Some(writer)),
+            stopping,
+        });
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn({
+                let writer = writer.clone();
+                move || {
+                    tracing::dispatcher::with_default(&log, || writer.serve(waiting));
+                    drop(process_lock);
+                }
+            })?;
+        Ok(Self {
+            queue,
+            writer,
+            thread,
+        })
+    }
+
+    /// Sees to it that an operation is committed, alone or with others.
+    ///
+    /// # Errors
+    /// If the writer is gone.
+    pub(super) async fn bring(&self, op: Op) -> Result<(), Error> {
+        let is_first = self.queue.capacity() == self.queue.max_capacity();
+        let left = if is_first {
+            self.writer.work_at_once(op)
+        } else {
+            Err(op)
+        };
+        match left {
+            Ok(()) => Ok(()),
+            Err(op) => self.queue.send(op).await.map_err(|_| closed()),
+        }
+    }
+
+    /// Lets the writer finish what waits for it, and closes its connection.
+    pub(super) async fn close(self) {
+        drop(self.queue);
+        match tokio::task::spawn_blocking(|| self.thread.join()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::error!("store: the writer ended badly"),
+        }
+    }
+}
+
+impl Shared {
+    /// Runs until every sender is gone and the queue is empty, or the writer is gone.
+    fn serve(&self, mut waiting: mpsc::Receiver<Op>) {
+        let mut ops = Vec::with_capacity(MAX_GROUP);
+        while waiting.blocking_recv_many(&mut ops, MAX_GROUP) > 0 {
+            #[cfg(feature = "failpoints")]
+            self.gather(&mut waiting, &mut ops);
+            let mut place = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            // It comes back unless it panics: then nobody knows what it has done, and the next start finds out.
+            let Some(mut writer) = place.take() else {
+                return;
+            };
+            writer.work(std::mem::take(&mut ops));
+            *place = Some(writer);
+        }
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        writer.map(Writer::close).unwrap_or_default();
+    }
+
+    /// Commits an operation here and now, or hands it back.
+    fn work_at_once(&self, op: Op) -> Result<(), Op> {
+        #[cfg(feature = "failpoints")]
+        if self.stopping.gathers() > 0 {
+            return Err(op);
+        }
+        // Somebody uses it, or it is gone: the thread knows.
+        let Ok(mut place) = self.writer.try_lock() else {
+            return Err(op);
+        };
+        let Some(mut writer) = place.take_if(|writer| writer.is_quiet()) else {
+            return Err(op);
+        };
+        let left = writer.work_at_once(op);
+        *place = Some(writer);
+        left
+    }
+
+    /// Waits for as many operations as a test wants in the group.
+    #[cfg(feature = "failpoints")]
+    fn gather(&self, waiting: &mut mpsc::Receiver<Op>, ops: &mut Vec<Op>) {
+        while ops.len() < self.stopping.gathers() {
+            waiting.blocking_recv_many(ops, 1);
+        }
+        self.stopping.gather(0);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+pub(super) fn closed() -> Error {
+    Error::Refused("the store is closed; start the host again".to_owned())
+}
