@@ -6,7 +6,7 @@ mod batch;
 mod file;
 mod line;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::model::Clock;
 
 use batch::{Writing, hand_over};
 use file::LogFile;
-use line::{ConsoleFields, FileFields, JsonLine, TextLine};
+use line::{Fields, JsonLine, TextLine};
 
 /// Where log lines go, and which.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,33 +155,10 @@ impl std::fmt::Debug for Metrics {
 /// If the file can't be opened, or something has done it before.
 pub fn start(settings: &Settings) -> Result<(Metrics, LogLines), Error> {
     let (file, filter) = (open_file(settings)?, filter(settings)?);
-    let (stderr, writing) = hand_over("log-console", std::io::stderr()).map_err(Error::Thread)?;
-    let mut lines = vec![writing];
-    let file = match file {
-        Some(file) => {
-            let (file, writing) = hand_over("log-file", file).map_err(Error::Thread)?;
-            lines.push(writing);
-            Some(file_layer(file))
-        }
-        None => None,
-    };
-    let console = tracing_subscriber::fmt::layer()
-        .fmt_fields(ConsoleFields)
-        .with_writer(stderr);
-    let console = match settings.format {
-        Format::Text => console
-            .with_ansi(std::io::stderr().is_terminal())
-            .event_format(TextLine::new(Clock::System))
-            .boxed(),
-        Format::Json => console
-            .with_ansi(false)
-            .event_format(JsonLine::new(Clock::System))
-            .boxed(),
-    };
+    let (layers, lines) = layers(file, settings.format).map_err(Error::Thread)?;
     tracing_subscriber::registry()
         .with(filter)
-        .with(file)
-        .with(console)
+        .with(layers)
         .try_init()
         .map_err(|error| Error::Taken(error.to_string()))?;
     let recorder = recorder().map_err(|error| Error::Taken(error.to_string()))?;
@@ -191,6 +168,56 @@ pub fn start(settings: &Settings) -> Result<(Metrics, LogLines), Error> {
     let counted = handle.clone();
     keep_up(UPKEEP, move || counted.run_upkeep()).map_err(Error::Thread)?;
     Ok((Metrics(handle), LogLines { _threads: lines }))
+}
+
+/// What makes lines for the file and for the console, and the threads that write them. Where both show the same, one makes them for both.
+fn layers<S>(
+    file: Option<LogFile>,
+    format: Format,
+) -> std::io::Result<(Vec<Box<dyn Layer<S> + Send + Sync>>, Vec<Writing>)>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let (stderr, is_terminal) = (std::io::stderr(), std::io::stderr().is_terminal());
+    let file = match file {
+        Some(file) if format == Format::Text && !is_terminal => {
+            let (both, writing) = hand_over("log", Both(file, stderr))?;
+            return Ok((vec![text_layer(both, false).boxed()], vec![writing]));
+        }
+        file => file,
+    };
+    let (stderr, writing) = hand_over("log-console", stderr)?;
+    let console = match format {
+        Format::Text => text_layer(stderr, is_terminal).boxed(),
+        Format::Json => tracing_subscriber::fmt::layer()
+            .fmt_fields(Fields)
+            .with_ansi(false)
+            .event_format(JsonLine::new(Clock::System))
+            .with_writer(stderr)
+            .boxed(),
+    };
+    let (mut layers, mut threads) = (vec![console], vec![writing]);
+    if let Some(file) = file {
+        let (file, writing) = hand_over("log-file", file)?;
+        layers.push(text_layer(file, false).boxed());
+        threads.push(writing);
+    }
+    Ok((layers, threads))
+}
+
+/// The file and the console. One that fails keeps nothing from the other.
+struct Both<A, B>(A, B);
+
+impl<A: Write, B: Write> Write for Both<A, B> {
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        let (one, other) = (self.0.write_all(lines), self.1.write_all(lines));
+        one.and(other).map(|()| lines.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let (one, other) = (self.0.flush(), self.1.flush());
+        one.and(other)
+    }
 }
 
 /// Does `upkeep` every so often, whether or not anybody asks for the figures, for as long as the process lives: the recorder
@@ -216,7 +243,7 @@ pub fn start_with(
     watcher: impl Layer<Registry> + Send + Sync,
 ) -> Result<(), Error> {
     let (file, filter) = (open_file(settings)?, filter(settings)?);
-    let file = file.map(file_layer);
+    let file = file.map(|file| text_layer(file, false));
     tracing_subscriber::registry()
         .with(watcher.and_then(file).with_filter(filter))
         .try_init()
@@ -228,11 +255,7 @@ pub fn start_with(
 /// # Errors
 /// If something in this process has done it before.
 pub fn start_quiet(filter: &str) -> Result<(), Error> {
-    let console = tracing_subscriber::fmt::layer()
-        .fmt_fields(ConsoleFields)
-        .with_ansi(std::io::stderr().is_terminal())
-        .event_format(TextLine::new(Clock::System))
-        .with_writer(std::io::stderr);
+    let console = text_layer(std::io::stderr, std::io::stderr().is_terminal());
     tracing_subscriber::registry()
         .with(EnvFilter::new(filter))
         .with(console)
@@ -253,16 +276,16 @@ fn open_file(settings: &Settings) -> Result<Option<LogFile>, Error> {
 }
 
 /// Lines as the seed shows them.
-fn file_layer<S, W>(file: W) -> impl Layer<S> + use<S, W>
+fn text_layer<S, W>(writer: W, in_colour: bool) -> impl Layer<S> + Send + Sync + use<S, W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt::layer()
         .event_format(TextLine::new(Clock::System))
-        .fmt_fields(FileFields)
-        .with_ansi(false)
-        .with_writer(file)
+        .fmt_fields(Fields)
+        .with_ansi(in_colour)
+        .with_writer(writer)
 }
 
 fn filter(settings: &Settings) -> Result<EnvFilter, Error> {

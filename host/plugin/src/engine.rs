@@ -37,6 +37,7 @@ pub(super) fn for_running(max_instances: u32) -> Result<Engine, Error> {
         .max_memory_size(POOL_MEMORY)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
+        .async_stack_keep_resident(KEEP_RESIDENT)
         // Where the kernel can tell which pages were touched (Linux 6.7), just those are zeroed, wherever they are.
         .pagemap_scan(Enabled::Auto);
     let mut config = config();

@@ -133,28 +133,16 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// A span's fields as the file shows them. The registry keeps them by this type, so the two are never mixed up.
-pub(super) struct FileFields;
+/// A span's fields as every line shows them. The registry keeps them by this type, so they are formatted once for all layers; a field that
+/// is recorded after its span began would be added by each of them, so there is none.
+pub(super) struct Fields;
 
-/// A span's fields as the console shows them.
-pub(super) struct ConsoleFields;
-
-impl<'w> FormatFields<'w> for FileFields {
-    fn format_fields<R: RecordFields>(&self, out: Writer<'w>, fields: R) -> fmt::Result {
-        plain_fields(out, fields)
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, mut out: Writer<'w>, fields: R) -> fmt::Result {
+        let mut parts = Parts::default();
+        fields.record(&mut parts);
+        out.write_str(&parts.fields)
     }
-}
-
-impl<'w> FormatFields<'w> for ConsoleFields {
-    fn format_fields<R: RecordFields>(&self, out: Writer<'w>, fields: R) -> fmt::Result {
-        plain_fields(out, fields)
-    }
-}
-
-fn plain_fields<R: RecordFields>(mut out: Writer<'_>, fields: R) -> fmt::Result {
-    let mut parts = Parts::default();
-    fields.record(&mut parts);
-    out.write_str(&parts.fields)
 }
 
 /// The message and the fields, each field as ` name=value`.
@@ -312,7 +300,7 @@ mod tests {
         let writer = captured.clone();
         let file = tracing_subscriber::fmt::layer()
             .event_format(TextLine::new(clock()))
-            .fmt_fields(FileFields)
+            .fmt_fields(Fields)
             .with_ansi(false)
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(file), act);
@@ -378,7 +366,7 @@ mod tests {
         let writer = captured.clone();
         let console = tracing_subscriber::fmt::layer()
             .event_format(JsonLine::new(clock()))
-            .fmt_fields(ConsoleFields)
+            .fmt_fields(Fields)
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(console), || {
             tracing::info!(epoch = 3, id_device = "device_123", "🔒 SESSION LOCK: x");
