@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is what everybody may do: read, and change what people change by hand. [`Host`] is what the one process that
 //! runs conversations may do besides: the three commits of a message's way, T1 ([`Host::accept`]), T3 ([`Host::finish`]) and
-//! T5 ([`Host::settle`]). They go through one writer thread, which commits everything that waits in one transaction.
+//! T5 ([`Host::settle`]). They go through one writer, which commits everything that waits in one transaction.
 //!
 //! **Invariant:** only a [`Host`] claims a conversation. A command-line tool that wants a turn to run marks the conversation
 //! as waiting, and the host finds it.
@@ -268,6 +268,8 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // A host has a thread for that; where none runs, the last connection does it when it is closed.
+        .pragma("wal_autocheckpoint", "0")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod batch;
 mod file;
 mod line;
 
-use std::io::{IsTerminal as _, Write};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tracing::Subscriber;
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -181,8 +182,10 @@ where
     let (stderr, is_terminal) = (std::io::stderr(), std::io::stderr().is_terminal());
     let file = match file {
         Some(file) if format == Format::Text && !is_terminal => {
-            let (both, writing) = hand_over("log", Both(file, stderr))?;
-            return Ok((vec![text_layer(both, false).boxed()], vec![writing]));
+            let (file, of_file) = hand_over("log-file", file)?;
+            let (stderr, of_console) = hand_over("log-console", stderr)?;
+            let both = text_layer(file.and(stderr), false).boxed();
+            return Ok((vec![both], vec![of_file, of_console]));
         }
         file => file,
     };
@@ -203,21 +206,6 @@ where
         threads.push(writing);
     }
     Ok((layers, threads))
-}
-
-/// The file and the console. One that fails keeps nothing from the other.
-struct Both<A, B>(A, B);
-
-impl<A: Write, B: Write> Write for Both<A, B> {
-    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
-        let (one, other) = (self.0.write_all(lines), self.1.write_all(lines));
-        one.and(other).map(|()| lines.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        let (one, other) = (self.0.flush(), self.1.flush());
-        one.and(other)
-    }
 }
 
 /// Does `upkeep` every so often, whether or not anybody asks for the figures, for as long as the process lives: the recorder

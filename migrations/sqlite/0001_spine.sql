@@ -140,12 +140,12 @@ CREATE TABLE outbox (
     error               TEXT,
     created_at          INTEGER NOT NULL,
     settled_at          INTEGER,
-    -- The parts of a conversation are found by its turns.
     UNIQUE (turn, idx)
 );
 CREATE INDEX outbox_open ON outbox (conversation) WHERE state = 'queued' OR state = 'sending' OR state = 'unknown';
 CREATE INDEX outbox_due ON outbox (next_at) WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL;
 CREATE INDEX outbox_provider ON outbox (device, provider_message_id) WHERE provider_message_id IS NOT NULL;
+CREATE INDEX outbox_history ON outbox (conversation, created_at);
 -- What an operator looks at: also what the provider took, and told later that it did not arrive.
 CREATE INDEX outbox_dead ON outbox (tenant, created_at)
     WHERE state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed');

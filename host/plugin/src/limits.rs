@@ -51,7 +51,7 @@ pub(super) const TABLE_ELEMENTS: usize = 64 << 10;
 /// What a table's element takes in the host, in bytes.
 pub(super) const ELEMENT_BYTES: u64 = 8;
 
-/// Bytes of a memory and of a table that are zeroed in place after a turn instead of being given back to the system, which
+/// Bytes of a memory, of a table and of a stack that are zeroed in place after a turn instead of being given back to the system, which
 /// costs more than zeroing them. Rust guests touch about 32 KiB.
 pub(super) const KEEP_RESIDENT: usize = 64 << 10;
 

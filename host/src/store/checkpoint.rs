@@ -4,13 +4,18 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{BUSY_TIMEOUT, Error};
 
-/// Pages in the log before it is brought into the database: 64 MiB of 4 KiB each. A page that many commits change is brought over once,
+/// Pages in the log before it is brought into the database while little is to do: 4 MiB, SQLite's own default. What is brought over at once
+/// goes through the disk at once, and a commit of that moment waits for it.
+const PAGES_WHEN_QUIET: c_int = 1_000;
+
+/// The same while much is to do: 64 MiB. A page that many commits change is brought over once,
 /// so the longer the log, the less there is to do; and no reader waits for it. What it costs is disk.
 const PAGES: c_int = 16_384;
 
@@ -35,7 +40,10 @@ pub(super) fn watch(conn: &Connection) {
 }
 
 /// Asks for checkpoints. The thread that makes them ends with the last of these.
-pub(super) struct Checkpoints(SyncSender<()>);
+pub(super) struct Checkpoints {
+    ask: SyncSender<()>,
+    pass: Pass,
+}
 
 impl Checkpoints {
     /// Starts a thread with a connection of its own. It keeps `guard` for as long as it uses the database.
@@ -45,30 +53,37 @@ impl Checkpoints {
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let conn = connect(path)?;
         let (ask, asked) = sync_channel(1);
+        let pass = Pass::default();
+        let its_pass = pass.clone();
         let log = tracing::dispatcher::get_default(Clone::clone);
         let thread = std::thread::Builder::new()
             .name("store-checkpoint".to_owned())
             .spawn(move || {
-                tracing::dispatcher::with_default(&log, || serve(conn, &asked));
+                tracing::dispatcher::with_default(&log, || serve(conn, &asked, &its_pass));
                 drop(guard);
             });
         let thread = thread.map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
         })?;
-        Ok((Self(ask), thread))
+        Ok((Self { ask, pass }, thread))
     }
 
-    /// To be called after a commit, on its thread.
-    pub(super) fn after_commit(&self, conn: &Connection) {
-        let pages = LOG.get();
-        if pages >= PAGES {
+    /// Asks for a checkpoint if the commits of this thread have left enough for one, and says whether it is so much that the writer must
+    /// [help](Self::help). To be called after a commit, on its thread.
+    pub(super) fn ask(&self, is_quiet: bool) -> bool {
+        let pages = LOG.take();
+        if pages >= if is_quiet { PAGES_WHEN_QUIET } else { PAGES } {
             // If one is asked for already, that is enough.
-            self.0.try_send(()).unwrap_or_default();
+            self.ask.try_send(()).unwrap_or_default();
         }
-        if pages >= TOO_MANY_PAGES {
-            // What fails here the other thread tells of.
-            drop(pass(conn));
+        pages >= TOO_MANY_PAGES
+    }
+
+    /// Brings over the rest while nobody commits, so that the log begins anew.
+    pub(super) fn help(&self, conn: &Connection) {
+        if let Err(error) = self.pass.make(conn) {
+            tracing::warn!(%error, "store: the log can't be brought into the database, and grows until it can");
         }
     }
 }
@@ -82,10 +97,10 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
-fn serve(conn: Connection, asked: &Receiver<()>) {
+fn serve(conn: Connection, asked: &Receiver<()>, pass: &Pass) {
     let mut works = true;
     while asked.recv().is_ok() {
-        match catch_up(&conn) {
+        match catch_up(&conn, pass) {
             Ok(()) => works = true,
             Err(error) if works => {
                 works = false;
@@ -99,20 +114,28 @@ fn serve(conn: Connection, asked: &Receiver<()>) {
     }
 }
 
-fn catch_up(conn: &Connection) -> rusqlite::Result<()> {
+fn catch_up(conn: &Connection, pass: &Pass) -> rusqlite::Result<()> {
     for _ in 0..PASSES {
-        if pass(conn)? {
+        if pass.make(conn)? {
             break;
         }
     }
     Ok(())
 }
 
-/// Brings over what nobody reads any more where it was, and says whether that was all. It holds nobody up.
-fn pass(conn: &Connection) -> rusqlite::Result<bool> {
-    let mut statement = conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-    statement.query_row([], |row| {
-        let (log, done): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok(log == done)
-    })
+/// One pass over the log at a time: SQLite refuses a second one.
+#[derive(Clone, Default)]
+struct Pass(Arc<Mutex<()>>);
+
+impl Pass {
+    /// Brings over what nobody reads any more where it was, and says whether that was all. No reader and no commit waits for it.
+    fn make(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        let _one = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+        statement.query_row([], |row| {
+            // Of a log that another process brings over now, SQLite knows nothing else.
+            let (is_busy, log, done): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(!is_busy && log == done)
+        })
+    }
 }

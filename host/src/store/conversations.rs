@@ -183,10 +183,8 @@ impl Store {
              WHERE conversation = $1 ORDER BY epoch DESC LIMIT $2",
         );
         let outbox = last(
-            "SELECT part.id, part.turn, part.idx, part.body, part.state, part.status, part.attempts, part.provider_message_id, part.error,
-                 part.created_at
-             FROM turn JOIN outbox AS part ON part.turn = turn.id
-             WHERE turn.conversation = $1 ORDER BY turn.epoch DESC, part.idx DESC LIMIT $2",
+            "SELECT id, turn, idx, body, state, status, attempts, provider_message_id, error, created_at FROM outbox
+             WHERE conversation = $1 ORDER BY created_at DESC, idx DESC LIMIT $2",
         );
         Ok(ConversationDetail {
             summary,

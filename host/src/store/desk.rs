@@ -1,7 +1,8 @@
 //! How operations come to the writer. Whoever brings one while nobody else does commits it on the spot: that saves two changes of thread,
-//! each of which costs a sleeping core half as much as the fsync. As soon as two come together they go to a thread that takes
-//! all that waits as one group.
+//! each of which costs a sleeping core half as much as the fsync. What comes meanwhile goes to a thread that takes all that waits as
+//! one group.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::Error;
+use super::observe::{self, LockEvent};
 use super::writer::{MAX_GROUP, Op, Stopping, Writer};
 
 /// How many operations may wait for the writer. Above that, whoever brings one waits too, and at the webhook's end that is
@@ -21,11 +23,15 @@ pub(super) struct Desk {
     queue: mpsc::Sender<Op>,
     writer: Arc<Shared>,
     thread: JoinHandle<()>,
+    /// Whether another thread of the runtime goes on while one commits.
+    may_block: bool,
 }
 
-/// The writer, while nobody uses it. If it ends badly, it is gone.
 struct Shared {
+    /// The writer, while nobody uses it. If it ends badly, it is gone.
     writer: Mutex<Option<Writer>>,
+    /// What became of locks and is not in the log yet, in the order of the commits.
+    untold: Mutex<VecDeque<LockEvent>>,
     #[cfg_attr(
         not(feature = "failpoints"),
         expect(dead_code, reason = "tests ask it how large the next group is to be")
@@ -43,6 +49,7 @@ impl Desk {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let writer = Arc::new(Shared {
             writer: Mutex::new(Some(writer)),
+            untold: Mutex::default(),
             stopping,
         });
         let log = tracing::dispatcher::get_default(Clone::clone);
@@ -59,6 +66,7 @@ impl Desk {
             queue,
             writer,
             thread,
+            may_block: tokio::runtime::Handle::current().metrics().num_workers() > 1,
         })
     }
 
@@ -67,16 +75,31 @@ impl Desk {
     /// # Errors
     /// If the writer is gone.
     pub(super) async fn bring(&self, op: Op) -> Result<(), Error> {
-        let is_first = self.queue.capacity() == self.queue.max_capacity();
+        let is_first = self.may_block && self.queue.capacity() == self.queue.max_capacity();
         let left = if is_first {
             self.writer.work_at_once(op)
         } else {
             Err(op)
         };
         match left {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.tell_soon();
+                Ok(())
+            }
             Err(op) => self.queue.send(op).await.map_err(|_| closed()),
         }
+    }
+
+    /// Lets whoever waits for the answer go on before the log is written.
+    fn tell_soon(&self) {
+        if self.writer.untold().is_empty() {
+            return;
+        }
+        let (writer, log) = (
+            self.writer.clone(),
+            tracing::dispatcher::get_default(Clone::clone),
+        );
+        tokio::spawn(async move { tracing::dispatcher::with_default(&log, || writer.tell()) });
     }
 
     /// Lets the writer finish what waits for it, and closes its connection.
@@ -99,11 +122,18 @@ impl Shared {
             let mut place = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             // It comes back unless it panics: then nobody knows what it has done, and the next start finds out.
             let Some(mut writer) = place.take() else {
+                tracing::error!(
+                    "store: the writer has ended badly; start the host again, nothing is lost"
+                );
                 return;
             };
-            writer.work(std::mem::take(&mut ops));
+            let locks = writer.work(std::mem::take(&mut ops));
+            self.untold().extend(locks);
             *place = Some(writer);
+            drop(place);
+            self.tell();
         }
+        self.tell();
         let writer = self
             .writer
             .lock()
@@ -125,16 +155,31 @@ impl Shared {
         let Some(mut writer) = place.take_if(|writer| writer.is_quiet()) else {
             return Err(op);
         };
-        let left = writer.work_at_once(op);
+        let worked = writer.work_at_once(op);
         *place = Some(writer);
-        left
+        self.untold().extend(worked?);
+        Ok(())
+    }
+
+    /// Tells the log what it has not been told.
+    fn tell(&self) {
+        self.untold()
+            .drain(..)
+            .for_each(|event| observe::lock(&event));
+    }
+
+    /// It is whole even if whoever told it panicked.
+    fn untold(&self) -> std::sync::MutexGuard<'_, VecDeque<LockEvent>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for as many operations as a test wants in the group.
     #[cfg(feature = "failpoints")]
     fn gather(&self, waiting: &mut mpsc::Receiver<Op>, ops: &mut Vec<Op>) {
         while ops.len() < self.stopping.gathers() {
-            waiting.blocking_recv_many(ops, 1);
+            if waiting.blocking_recv_many(ops, 1) == 0 {
+                break;
+            }
         }
         self.stopping.gather(0);
     }

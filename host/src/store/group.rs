@@ -228,9 +228,12 @@ impl Group {
             )?;
         }
         for conversation in std::mem::take(&mut self.changes.absorb) {
-            let Some(entry) = self.rows.get(&conversation) else {
-                continue;
-            };
+            let entry = self.rows.get(&conversation).ok_or_else(|| {
+                Error::corrupt(
+                    "conversation",
+                    "one that a human has taken over is not there",
+                )
+            })?;
             sql::execute(
                 conn,
                 "UPDATE inbox SET state = 'absorbed', reason = 'human', settled_at = ?3

@@ -2,9 +2,14 @@
 //! commit of one message that is thirty calls, which cost more than everything else in it but the fsync. Here they gather, and go out as
 //! one just before the fsync.
 //!
-//! **Invariant:** nothing gathers past an fsync. SQLite shows a commit to other connections only after the fsync of the log
+//! **Invariant:** nothing gathers past the end of a transaction. SQLite shows a commit to other connections only after the fsync of the log
 //! (`walFrames` in its `wal.c`), as long as `synchronous` is `FULL`; so nobody reads what is not in the file yet. What this very
-//! connection reads back of a transaction that is larger than its cache is written first.
+//! connection reads back of a transaction that is larger than its cache is written first. Whoever rolls a transaction back calls
+//! [`discard`]: the next transaction, which may be another connection's, writes to the same place. For the same reason a file that is
+//! closed writes nothing.
+//!
+//! It counts on a disk that leaves alone what lies beside a write, as SQLite does too unless it is told otherwise
+//! (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`): else there would be writes after the fsync.
 //!
 //! It is a thin layer over SQLite's own files (sqlite.org/vfs.html, "VFS shims"): whatever is no log passes it by.
 
@@ -13,6 +18,7 @@ use std::mem::size_of;
 use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
@@ -38,6 +44,27 @@ pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection
     Ok(conn)
 }
 
+/// Forgets what a transaction that did not commit has left. It touches memory only.
+pub(super) fn discard(conn: &Connection) {
+    // SAFETY: SQLite sets the pointer to the log's file, which is open for as long as the connection; it is ours if its methods are.
+    unsafe {
+        let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+        let asked = ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            (&raw mut file).cast(),
+        );
+        let is_ours = |file: &ffi::sqlite3_file| ptr::eq(file.pMethods, &raw const METHODS);
+        if asked == ffi::SQLITE_OK && file.as_ref().is_some_and(is_ours) {
+            gathered(file).bytes.clear();
+        }
+    }
+}
+
+/// The layer below.
+static BELOW: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(ptr::null_mut());
+
 /// Adds the layer to those that SQLite knows, for as long as the process lives.
 fn register() -> c_int {
     // SAFETY: the default layer is never taken away. Its functions either get it from `open_file`, or use no more than the fields that
@@ -57,6 +84,7 @@ fn register() -> c_int {
             xOpen: Some(open_file),
             ..*copy
         });
+        BELOW.store(below, Ordering::Release);
         ffi::sqlite3_vfs_register(Box::into_raw(layer), 0)
     }
 }
@@ -125,7 +153,7 @@ unsafe extern "C" fn open_file(
 ) -> c_int {
     // SAFETY: `file` points to `szOsFile` bytes, which `register` has made large enough for both; the layer below gets itself.
     unsafe {
-        let below = ffi::sqlite3_vfs_find(ptr::null());
+        let below = BELOW.load(Ordering::Acquire);
         let Some(open) = below.as_ref().and_then(|below| below.xOpen) else {
             return ffi::SQLITE_CANTOPEN;
         };
@@ -173,7 +201,8 @@ macro_rules! below {
     }};
 }
 
-/// Writes what has gathered. If that fails, the transaction does, and what is in the file after its last commit counts for nothing.
+/// Writes what has gathered, within its transaction. If that fails, the transaction does, and what is in the file after the last commit
+/// counts for nothing.
 ///
 /// # Safety
 /// `file` is an open log.
@@ -279,14 +308,10 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> 
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     unsafe {
-        let flushed = flush(file);
         let log = file.cast::<LogFile>();
         drop(Box::from_raw((*log).gathered));
         (*log).gathered = ptr::null_mut();
-        match below!(file, xClose) {
-            ffi::SQLITE_OK => flushed,
-            code => code,
-        }
+        below!(file, xClose)
     }
 }
 
@@ -398,6 +423,32 @@ mod tests {
             seen(&Connection::open(copy).unwrap()),
             (1_000, "ok".to_owned())
         );
+    }
+
+    /// What is left of a transaction that was rolled back must not be written over what another connection has committed there since.
+    #[test]
+    fn what_is_rolled_back_is_never_written_over_the_commit_of_another() {
+        for closes in [false, true] {
+            let (dir, writer, other) = database();
+            writer
+                .execute_batch("PRAGMA cache_size = 10; BEGIN IMMEDIATE")
+                .unwrap();
+            insert(&writer, 200);
+            writer.execute_batch("ROLLBACK").unwrap();
+            if closes {
+                insert(&other, 200);
+                drop(writer);
+            } else {
+                discard(&writer);
+                insert(&other, 200);
+                insert(&writer, 1);
+                assert_eq!(seen(&writer), (201, "ok".to_owned()));
+            }
+            let rows = if closes { 200 } else { 201 };
+            assert_eq!(seen(&other), (rows, "ok".to_owned()));
+            let fresh = Connection::open(dir.path().join("test.db")).unwrap();
+            assert_eq!(seen(&fresh), (rows, "ok".to_owned()));
+        }
     }
 
     #[test]

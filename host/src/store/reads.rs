@@ -54,9 +54,9 @@ impl Store {
                  WHERE conversation = $1 AND state IN ('done', 'skipped', 'absorbed', 'dead', 'human')
                      AND (received_at, id) < ($2, $3)
                  UNION ALL
-                 SELECT part.id, part.created_at, 'plugin', part.body FROM turn JOIN outbox AS part ON part.turn = turn.id
-                 WHERE turn.conversation = $1 AND part.state IN ('sent', 'sending', 'unknown', 'held')
-                     AND part.status IS NOT 'failed' AND (part.created_at, part.id) < ($2, $3))
+                 SELECT id, created_at, 'plugin', body FROM outbox
+                 WHERE conversation = $1 AND state IN ('sent', 'sending', 'unknown', 'held') AND status IS NOT 'failed'
+                     AND (created_at, id) < ($2, $3))
              ORDER BY at DESC, id DESC LIMIT $4",
         )
         .bind(conversation.as_str())

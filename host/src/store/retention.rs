@@ -51,8 +51,7 @@ impl Store {
                 dead,
             ),
             (
-                // A part is found by its turn.
-                "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE finished_at < $1 AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.turn = turn.id) LIMIT $2)",
+                "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE finished_at < $1 LIMIT $2)",
                 settled,
             ),
             (

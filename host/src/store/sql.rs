@@ -1,4 +1,4 @@
-//! How the writer runs its statements: on its own thread, one after the other, each prepared once.
+//! How the writer runs its statements: one after the other, on the thread that commits, each prepared once.
 //!
 //! A message costs about twenty statements. Through a pool each of them is handed to a thread and awaited, which costs more than the
 //! statement; here it is a call. What is asked for in a group is asked row by row, since a prepared statement with plain parameters is

@@ -17,7 +17,7 @@ use super::finish::{Finish, Finished};
 use super::group::{Group, Notice};
 use super::host::Work;
 use super::log_file;
-use super::observe::{self, LockEvent};
+use super::observe::LockEvent;
 use super::recover::{Recovered, recover};
 use super::settle::Settle;
 use super::{BUSY_TIMEOUT, DatabaseError, Error};
@@ -102,6 +102,9 @@ const PREPARED: usize = 128;
 /// Pages that the writer keeps in memory, in KiB: the indices of some ten thousand conversations. SQLite's own default is an eighth.
 const CACHE_KIB: i64 = 16 << 10;
 
+/// What the log keeps of the disk when it begins anew.
+const LOG_BYTES: i64 = 64 << 20;
+
 pub(super) struct Writer {
     conn: Connection,
     path: PathBuf,
@@ -132,7 +135,8 @@ impl Writer {
             stopping,
             due_changed,
             checkpoints,
-            is_quiet: true,
+            // How long the disk takes is found out first.
+            is_quiet: false,
         })
     }
 
@@ -153,40 +157,55 @@ impl Writer {
         self.is_quiet
     }
 
-    /// Commits one operation, unless another process writes now: nobody waits for that here. Then it is handed back.
-    pub(super) fn work_at_once(&mut self, op: Op) -> Result<(), Op> {
-        if let Err(error) = self.conn.busy_timeout(Duration::ZERO) {
-            fail(op, error.into());
-            return Ok(());
+    /// Commits one operation, unless another process writes now or the connection is broken: nobody waits for that here. Then it is handed
+    /// back.
+    pub(super) fn work_at_once(&mut self, op: Op) -> Result<Vec<LockEvent>, Op> {
+        if !self.conn.is_autocommit() || self.conn.busy_timeout(Duration::ZERO).is_err() {
+            self.is_quiet = false;
+            return Err(op);
         }
         let done = self.commit(std::slice::from_ref(&op));
+        if self.checkpoints.ask(self.is_quiet) {
+            self.is_quiet = false;
+        }
         if let Err(error) = self.conn.busy_timeout(BUSY_TIMEOUT) {
             tracing::error!(%error, "store: the writer would not wait for other processes any more");
         }
         match done {
-            Ok(done) => tell(vec![op], done),
-            Err(error) if is_busy(&error) => return Err(op),
-            Err(error) => fail(op, error),
+            Ok(done) => Ok(reply_all(vec![op], done)),
+            // Another process writes, or the rollback failed: that is for the thread, which may wait.
+            Err(error) if is_busy(&error) || !self.conn.is_autocommit() => Err(op),
+            Err(error) => {
+                fail(op, error);
+                Ok(Vec::new())
+            }
         }
-        Ok(())
     }
 
     /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone. When the database itself is out of
     /// reach they all fail at once: each would only wait as long again, and whoever delivered it would not get an answer in time.
-    pub(super) fn work(&mut self, ops: Vec<Op>) {
+    /// Whoever waits has been answered when this returns; what became of locks is still to be told.
+    pub(super) fn work(&mut self, ops: Vec<Op>) -> Vec<LockEvent> {
+        self.reconnect_if_broken();
+        let mut locks = Vec::new();
         match self.commit(&ops) {
-            Ok(done) => tell(ops, done),
+            Ok(done) => locks = reply_all(ops, done),
             Err(error) if ops.len() == 1 || is_everybodys(&error) => fail_all(ops, error),
             Err(error) => {
                 tracing::warn!(%error, operations = ops.len(), "store: a group failed and is tried one by one");
                 for op in ops {
+                    self.reconnect_if_broken();
                     match self.commit(std::slice::from_ref(&op)) {
-                        Ok(done) => tell(vec![op], done),
+                        Ok(done) => locks.extend(reply_all(vec![op], done)),
                         Err(error) => fail(op, error),
                     }
                 }
             }
         }
+        if self.checkpoints.ask(self.is_quiet) {
+            self.checkpoints.help(&self.conn);
+        }
+        locks
     }
 
     /// Commits, and hands on what was decided.
@@ -198,7 +217,8 @@ impl Writer {
         let (answers, notices) = match result {
             Ok(done) => done,
             Err(error) => {
-                self.reconnect_if_broken();
+                log_file::discard(&self.conn);
+                self.is_quiet = false;
                 return Err(error);
             }
         };
@@ -214,7 +234,6 @@ impl Writer {
             }
         }
         failpoint::told(ops);
-        self.checkpoints.after_commit(&self.conn);
         Ok(Done { answers, locks })
     }
 
@@ -245,6 +264,8 @@ fn ready(conn: Connection) -> Result<Connection, Error> {
     conn.set_prepared_statement_cache_capacity(PREPARED);
     conn.pragma_update(None, "foreign_keys", "ON")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // After a burst the log is cut back, once all of it is in the database.
+    conn.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     checkpoint::watch(&conn);
     conn.execute("DELETE FROM conversation WHERE false", [])?;
     Ok(conn)
@@ -254,12 +275,6 @@ fn ready(conn: Connection) -> Result<Connection, Error> {
 struct Done {
     answers: Vec<Answer>,
     locks: Vec<LockEvent>,
-}
-
-/// Whoever waits is told first, and then the log.
-fn tell(ops: Vec<Op>, Done { answers, locks }: Done) {
-    reply_all(ops, answers);
-    locks.iter().for_each(observe::lock);
 }
 
 /// What an operation is told.
@@ -315,8 +330,8 @@ fn transaction(
     Ok((answers, notices))
 }
 
-/// A caller that has gone away needs no answer; what it brought is committed all the same.
-fn reply_all(ops: Vec<Op>, answers: Vec<Answer>) {
+/// A caller that has gone away needs no answer; what it brought is committed all the same. Hands back what the log is told afterwards.
+fn reply_all(ops: Vec<Op>, Done { answers, locks }: Done) -> Vec<LockEvent> {
     for (op, answer) in ops.into_iter().zip(answers) {
         match (op, answer) {
             (Op::Accept(_, reply), Answer::Accepted(answer)) => drop(reply.send(answer)),
@@ -326,6 +341,7 @@ fn reply_all(ops: Vec<Op>, answers: Vec<Answer>) {
             _ => tracing::error!("store: an answer does not fit its operation"),
         }
     }
+    locks
 }
 
 /// Whether an error is the database's and not an operation's: it is locked by another program, full, broken or gone.

@@ -38,7 +38,7 @@ const MEMORY_EVERY: Duration = Duration::from_millis(500);
 const STEADY_CONNECTIONS: usize = 16;
 
 /// How much earlier than a message is due its timer rings.
-const TIMER: Duration = Duration::from_millis(2);
+pub(crate) const TIMER: Duration = Duration::from_millis(2);
 
 pub(crate) type Connection = SendRequest<Full<Bytes>>;
 

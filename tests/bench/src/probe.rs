@@ -1,4 +1,7 @@
 //! What the machine does meanwhile: one fsync on the database's disk, and a fixed piece of work on the processor.
+//!
+//! An fsync that follows on another finds disk and processor awake; one in each hundredth of a second takes longer. So it is probed both
+//! ways: one after the other beside the saturation, and at the pace of the steady load, by a thread that is as awake as that is, beside it.
 
 use std::fs::OpenOptions;
 use std::hint::black_box;
@@ -9,8 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 
+use crate::load::{STEADY_RATE, TIMER};
+
 /// How often each is done.
 const SYNCS: usize = 200;
+const PACED_SYNCS: usize = 100;
 const HASHES: usize = 21;
 
 /// What is written before each fsync: what taking a webhook in adds to SQLite's log, some sixteen pages of 4 KiB (counted by strace).
@@ -25,21 +31,29 @@ const HASH_BYTES: usize = 1 << 20;
 /// What a probe took.
 #[derive(Debug, Clone)]
 pub(crate) struct Probe {
-    /// Each fsync.
+    /// Each fsync of those that follow on each other.
     pub(crate) syncs: Vec<Duration>,
+    /// Each fsync of those at the pace of the steady load.
+    pub(crate) paced_syncs: Vec<Duration>,
     /// SHA-256 of one MiB, the median.
     pub(crate) hash: Duration,
 }
 
-/// Takes both, one after the other; they need a quarter of a second and more where the disk is slow.
+/// Takes all, one after the other; they need a second and a half, and more where the disk is slow.
 pub(crate) fn take(dir: &Path) -> Result<Probe> {
+    let path = dir.join("fsync-probe");
     Ok(Probe {
-        syncs: syncs(&dir.join("fsync-probe"))?,
+        syncs: syncs(&path, SYNCS, None)?,
+        paced_syncs: syncs(
+            &path,
+            PACED_SYNCS,
+            Some(Duration::from_secs(1) / STEADY_RATE),
+        )?,
         hash: hash(),
     })
 }
 
-fn syncs(path: &Path) -> Result<Vec<Duration>> {
+fn syncs(path: &Path, count: usize, pace: Option<Duration>) -> Result<Vec<Duration>> {
     let file = OpenOptions::new()
         .create(true)
         .write(true)
@@ -52,14 +66,21 @@ fn syncs(path: &Path) -> Result<Vec<Duration>> {
         file.write_all_at(&page, slot * WRITE_BYTES as u64)?;
     }
     file.sync_all()?;
-    let mut took = Vec::with_capacity(SYNCS);
-    for slot in (0..slots).cycle().take(SYNCS) {
+    let mut took = Vec::with_capacity(count);
+    let mut due = Instant::now();
+    for slot in (0..slots).cycle().take(count) {
+        if let Some(pace) = pace {
+            due += pace;
+            std::thread::sleep((due - TIMER).saturating_duration_since(Instant::now()));
+            while Instant::now() < due {
+                std::hint::spin_loop();
+            }
+        }
         file.write_all_at(&page, slot * WRITE_BYTES as u64)?;
         let started = Instant::now();
         file.sync_data()?;
         took.push(started.elapsed());
     }
-    took.sort_unstable();
     Ok(took)
 }
 
