@@ -171,11 +171,10 @@ pub fn start(settings: &Settings) -> Result<(Metrics, LogLines), Error> {
     Ok((Metrics(handle), LogLines { _threads: lines }))
 }
 
+type Layers<S> = Vec<Box<dyn Layer<S> + Send + Sync>>;
+
 /// What makes lines for the file and for the console, and the threads that write them. Where both show the same, one makes them for both.
-fn layers<S>(
-    file: Option<LogFile>,
-    format: Format,
-) -> std::io::Result<(Vec<Box<dyn Layer<S> + Send + Sync>>, Vec<Writing>)>
+fn layers<S>(file: Option<LogFile>, format: Format) -> std::io::Result<(Layers<S>, Vec<Writing>)>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use super::Error;
 use super::observe::{self, LockEvent};
@@ -25,6 +26,8 @@ pub(super) struct Desk {
     thread: JoinHandle<()>,
     /// Whether another thread of the runtime goes on while one commits.
     may_block: bool,
+    /// What still goes into the log.
+    telling: TaskTracker,
 }
 
 struct Shared {
@@ -67,6 +70,7 @@ impl Desk {
             writer,
             thread,
             may_block: tokio::runtime::Handle::current().metrics().num_workers() > 1,
+            telling: TaskTracker::new(),
         })
     }
 
@@ -99,12 +103,15 @@ impl Desk {
             self.writer.clone(),
             tracing::dispatcher::get_default(Clone::clone),
         );
-        tokio::spawn(async move { tracing::dispatcher::with_default(&log, || writer.tell()) });
+        self.telling
+            .spawn(async move { tracing::dispatcher::with_default(&log, || writer.tell()) });
     }
 
     /// Lets the writer finish what waits for it, and closes its connection.
     pub(super) async fn close(self) {
         drop(self.queue);
+        self.telling.close();
+        self.telling.wait().await;
         match tokio::task::spawn_blocking(|| self.thread.join()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => tracing::error!("store: the writer ended badly"),

@@ -102,7 +102,7 @@ const PREPARED: usize = 128;
 /// Pages that the writer keeps in memory, in KiB: the indices of some ten thousand conversations. SQLite's own default is an eighth.
 const CACHE_KIB: i64 = 16 << 10;
 
-/// What the log keeps of the disk when it begins anew.
+/// What the log keeps of the disk when it begins anew: as much as it takes at full load, since a file that grows makes each fsync slower.
 const LOG_BYTES: i64 = 64 << 20;
 
 pub(super) struct Writer {
@@ -165,7 +165,7 @@ impl Writer {
             return Err(op);
         }
         let done = self.commit(std::slice::from_ref(&op));
-        if self.checkpoints.ask(self.is_quiet) {
+        if self.checkpoints.ask() {
             self.is_quiet = false;
         }
         if let Err(error) = self.conn.busy_timeout(BUSY_TIMEOUT) {
@@ -202,7 +202,7 @@ impl Writer {
                 }
             }
         }
-        if self.checkpoints.ask(self.is_quiet) {
+        if self.checkpoints.ask() {
             self.checkpoints.help(&self.conn);
         }
         locks
