@@ -11,18 +11,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{BUSY_TIMEOUT, Error};
 
-/// Pages in the log before it is brought into the database: 32 MiB of 4 KiB each, eight times SQLite's default. A page that many commits
+/// Pages in the log before it is brought into the database: 64 MiB of 4 KiB each, sixteen times SQLite's default. A page that many commits
 /// change is brought over once, so the longer the log, the less there is to do. But all of it goes through the disk at once, and a commit of
 /// that moment waits for it: that is what the slowest answers wait for.
-const PAGES: c_int = 8_192;
+const PAGES: c_int = 16_384;
 
 /// Pages in the log at which the writer helps. The log begins anew only in a moment in which all of it is in the database, and a host at
 /// full load may never have one.
 const TOO_MANY_PAGES: c_int = 4 * PAGES;
-
-/// How far the thread stands back for those on whom somebody waits: it goes on when they sleep, and still gets a quarter of a core when
-/// they never do.
-const NICE: i32 = 5;
 
 /// How often one after the other the rest is brought over that was committed meanwhile. Each rest is shorter than the one before.
 const PASSES: usize = 8;
@@ -99,10 +95,6 @@ fn connect(path: &Path) -> Result<Connection, Error> {
 }
 
 fn serve(conn: Connection, asked: &Receiver<()>, pass: &Pass) {
-    // On Linux this is for the thread alone.
-    if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!(%error, "store: checkpoints take as much of the processor as whoever answers");
-    }
     let mut works = true;
     while asked.recv().is_ok() {
         match catch_up(&conn, pass) {

@@ -103,7 +103,7 @@ const PREPARED: usize = 128;
 const CACHE_KIB: i64 = 16 << 10;
 
 /// What the log keeps of the disk when it begins anew: as much as it takes at full load, since a file that grows makes each fsync slower.
-const LOG_BYTES: i64 = 64 << 20;
+const LOG_BYTES: i64 = 256 << 20;
 
 pub(super) struct Writer {
     conn: Connection,

@@ -13,9 +13,9 @@ use crate::model::Timestamp;
 const LONG_AGO: Timestamp = Timestamp(1_735_689_600_000);
 
 /// Below this much free space somebody should look, and below the other a busy host stops within minutes: its write-ahead log
-/// alone takes up to 128 MiB at full load.
+/// alone takes up to 256 MiB at full load.
 const LITTLE: u64 = 1 << 30;
-const TOO_LITTLE: u64 = 256 << 20;
+const TOO_LITTLE: u64 = 384 << 20;
 
 /// Permissions of the group and of everybody else.
 const OTHERS: u32 = 0o077;
