@@ -2,13 +2,16 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
+use super::host::start_thread;
+use super::sql::OPEN;
 use super::{BUSY_TIMEOUT, Error};
 
 /// Pages in the log before it is brought into the database: 64 MiB of 4 KiB each, sixteen times SQLite's default. A page that many commits
@@ -43,25 +46,17 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts a thread with a connection of its own. It keeps `guard` for as long as it uses the database.
+    /// Starts a thread with a connection of its own.
     pub(super) fn start(
         path: &Path,
-        guard: impl Send + 'static,
+        process_lock: Arc<File>,
     ) -> Result<(Self, JoinHandle<()>), Error> {
         let conn = connect(path)?;
         let (ask, asked) = sync_channel(1);
         let pass = Pass::default();
         let its_pass = pass.clone();
-        let log = tracing::dispatcher::get_default(Clone::clone);
-        let thread = std::thread::Builder::new()
-            .name("store-checkpoint".to_owned())
-            .spawn(move || {
-                tracing::dispatcher::with_default(&log, || serve(conn, &asked, &its_pass));
-                drop(guard);
-            });
-        let thread = thread.map_err(|source| Error::Open {
-            path: path.to_owned(),
-            source,
+        let thread = start_thread("store-checkpoint", path, process_lock, move || {
+            serve(conn, &asked, &its_pass);
         })?;
         Ok((Self { ask, pass }, thread))
     }
@@ -86,8 +81,7 @@ impl Checkpoints {
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    let conn = Connection::open_with_flags(path, OPEN)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     // The log is on the disk before the database is written, and the database before the log begins anew.
     conn.pragma_update(None, "synchronous", "FULL")?;

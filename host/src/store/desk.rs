@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::Error;
+use super::host::start_thread;
 use super::observe::{self, LockEvent};
 use super::writer::{MAX_GROUP, Op, Stopping, Writer};
 
@@ -43,28 +45,23 @@ struct Shared {
 }
 
 impl Desk {
-    /// Starts the thread. It logs where whoever opened the store logs, and nobody else is host before it has ended.
+    /// Starts the thread.
     pub(super) fn open(
         writer: Writer,
         stopping: Arc<Stopping>,
+        path: &Path,
         process_lock: Arc<File>,
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, Error> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let writer = Arc::new(Shared {
             writer: Mutex::new(Some(writer)),
             untold: Mutex::default(),
             stopping,
         });
-        let log = tracing::dispatcher::get_default(Clone::clone);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn({
-                let writer = writer.clone();
-                move || {
-                    tracing::dispatcher::with_default(&log, || writer.serve(waiting));
-                    drop(process_lock);
-                }
-            })?;
+        let thread = start_thread("store-writer", path, process_lock, {
+            let writer = writer.clone();
+            move || writer.serve(waiting)
+        })?;
         Ok(Self {
             queue,
             writer,

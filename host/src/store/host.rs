@@ -105,11 +105,7 @@ impl Host {
         // It may wait for a tool that writes.
         let recovered = tokio::task::spawn_blocking(recover).await;
         let (writer, recovered) = recovered.map_err(|_| closed())??;
-        let desk = Desk::open(writer, stopping.clone(), process_lock.clone());
-        let desk = desk.map_err(|source| Error::Open {
-            path: path.to_owned(),
-            source,
-        })?;
+        let desk = Desk::open(writer, stopping.clone(), path, process_lock.clone())?;
         Ok((
             Self {
                 store,
@@ -226,6 +222,25 @@ impl Host {
             }
         }
     }
+}
+
+/// Starts a thread of the store. It logs where whoever opened the store logs, and nobody else is host before it has ended.
+pub(super) fn start_thread(
+    name: &str,
+    path: &Path,
+    process_lock: Arc<File>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let thread = thread.spawn(move || {
+        tracing::dispatcher::with_default(&log, work);
+        drop(process_lock);
+    });
+    thread.map_err(|source| Error::Open {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The process that is the host of a database, as it wrote itself down; none if nobody is. It takes the lock for a moment, and

@@ -201,6 +201,16 @@ macro_rules! below {
     }};
 }
 
+/// Calls the file below, which then has all that was written.
+macro_rules! below_flushed {
+    ($file:ident, $method:ident $(, $argument:expr)*) => {
+        match flush($file) {
+            ffi::SQLITE_OK => below!($file, $method $(, $argument)*),
+            code => code,
+        }
+    };
+}
+
 /// Writes what has gathered, within its transaction. If that fails, the transaction does, and what is in the file after the last commit
 /// counts for nothing.
 ///
@@ -266,12 +276,7 @@ unsafe extern "C" fn write(
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => below!(file, xSync, flags),
-            code => code,
-        }
-    }
+    unsafe { below_flushed!(file, xSync, flags) }
 }
 
 unsafe extern "C" fn read(
@@ -280,30 +285,15 @@ unsafe extern "C" fn read(
     length: c_int,
     at: i64,
 ) -> c_int {
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => below!(file, xRead, into, length, at),
-            code => code,
-        }
-    }
+    unsafe { below_flushed!(file, xRead, into, length, at) }
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int {
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => below!(file, xTruncate, size),
-            code => code,
-        }
-    }
+    unsafe { below_flushed!(file, xTruncate, size) }
 }
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => below!(file, xFileSize, size),
-            code => code,
-        }
-    }
+    unsafe { below_flushed!(file, xFileSize, size) }
 }
 
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {

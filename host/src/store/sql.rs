@@ -5,11 +5,15 @@
 //! several times cheaper than one that takes a set apart with `json_each`.
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{Connection, OpenFlags, Params, Row};
 
 use super::Error;
 use super::rows::StateWord;
 use crate::model::overlap::State;
+
+/// How a connection to a database that is there is opened. One thread at a time uses it, so SQLite need not lock it for each call.
+pub(super) const OPEN: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// All rows of a query.
 pub(super) fn query<T>(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::accept::{Accept, Accepted};
@@ -20,6 +20,7 @@ use super::log_file;
 use super::observe::LockEvent;
 use super::recover::{Recovered, recover};
 use super::settle::Settle;
+use super::sql;
 use super::{BUSY_TIMEOUT, DatabaseError, Error};
 use crate::model::{Clock, Timestamp};
 
@@ -252,9 +253,7 @@ impl Writer {
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {
-    // One thread at a time uses it, so SQLite need not lock it for each call.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    ready(log_file::open(path, flags)?)
+    ready(log_file::open(path, sql::OPEN)?)
 }
 
 /// Sets a connection up, and refuses one that can't write. Where a file can't be written, SQLite opens it for reading only and says
@@ -349,20 +348,20 @@ fn is_everybodys(error: &Error) -> bool {
     /// BUSY, LOCKED, READONLY, IOERR, CORRUPT, FULL, CANTOPEN and NOTADB (sqlite.org/rescode.html); the extended codes have
     /// them in their lowest byte.
     const CODES: [i32; 8] = [5, 6, 8, 10, 11, 13, 14, 26];
-    let Error::Database(DatabaseError::Writer(error)) = error else {
-        return false;
-    };
-    error
-        .sqlite_error()
-        .is_some_and(|error| CODES.contains(&(error.extended_code & 0xff)))
+    sqlite_error(error).is_some_and(|error| CODES.contains(&(error.extended_code & 0xff)))
 }
 
 /// Whether another process writes now.
 fn is_busy(error: &Error) -> bool {
-    let Error::Database(DatabaseError::Writer(error)) = error else {
-        return false;
-    };
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+    sqlite_error(error).is_some_and(|error| error.code == rusqlite::ErrorCode::DatabaseBusy)
+}
+
+/// What SQLite said to the writer.
+fn sqlite_error(error: &Error) -> Option<&rusqlite::ffi::Error> {
+    match error {
+        Error::Database(DatabaseError::Writer(error)) => error.sqlite_error(),
+        _ => None,
+    }
 }
 
 fn fail_all(ops: Vec<Op>, error: Error) {
@@ -390,6 +389,8 @@ fn fail(op: Op, error: Error) {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::OpenFlags;
+
     use super::*;
     use crate::store::Store;
 
