@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Which modules of the host each may use. `model` and `plugin` are crates of their own, for which cargo holds the same: the
 /// first depends on no other of ours, the second on the first.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -31,13 +31,14 @@ const MAY_USE: [(&str, &[&str]); 10] = [
         ],
     ),
     ("config", &["model", "store", "telemetry"]),
-    ("telemetry", &["model"]),
+    ("telemetry", &["disk", "model"]),
     ("http", &["channel", "model", "store"]),
     // A turn shows presence through the loop that speaks to providers.
     ("turn", &["channel", "delivery", "model", "plugin", "store"]),
     ("delivery", &["channel", "model", "store"]),
     ("channel", &["model"]),
-    ("store", &["model"]),
+    ("store", &["disk", "model"]),
+    ("disk", &[]),
 ];
 
 /// Libraries, and the only places that may know them. `cli/demo` plays a provider, which is a server and a client.

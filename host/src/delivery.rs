@@ -132,7 +132,7 @@ impl Inner {
             attempt: part.attempt,
             result,
         };
-        let release = tracing::info_span!("release");
+        let release = tracing::debug_span!("release");
         if let Err(error) = self.host.settle(settle).instrument(release).await {
             // The next start takes the part for one in doubt.
             tracing::error!(%error, "🔒 SESSION LOCK: Failed to release session lock");

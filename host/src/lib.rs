@@ -32,6 +32,8 @@ pub mod delivery;
 pub mod channel;
 pub mod store;
 
+mod disk;
+
 /// The sandbox, a crate of its own.
 pub use nodepath_plugin as plugin;
 

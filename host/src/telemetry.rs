@@ -13,7 +13,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::Subscriber;
 use tracing_subscriber::Registry;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
@@ -23,7 +23,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::model::Clock;
 
 use batch::{Writing, hand_over};
-use file::LogFile;
+use file::{Console, LogFile};
 use line::{Fields, JsonLine, TextLine};
 
 /// Where log lines go, and which.
@@ -155,7 +155,7 @@ impl std::fmt::Debug for Metrics {
 /// # Errors
 /// If the file can't be opened, or something has done it before.
 pub fn start(settings: &Settings) -> Result<(Metrics, LogLines), Error> {
-    let (file, filter) = (open_file(settings)?, filter(settings)?);
+    let (file, filter) = (open_file(settings)?, gate(settings)?);
     let (layers, lines) = layers(file, settings.format).map_err(Error::Thread)?;
     tracing_subscriber::registry()
         .with(filter)
@@ -171,6 +171,18 @@ pub fn start(settings: &Settings) -> Result<(Metrics, LogLines), Error> {
     Ok((Metrics(handle), LogLines { _threads: lines }))
 }
 
+/// What lets events and spans through. Only directives that name spans need a filter that follows those at each of their steps, which
+/// costs as much as making the lines.
+fn gate<S>(settings: &Settings) -> Result<Box<dyn Layer<S> + Send + Sync>, Error>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    match settings.filter.parse::<Targets>() {
+        Ok(plain) if !settings.filter.contains('[') => Ok(plain.boxed()),
+        _ => Ok(filter(settings)?.boxed()),
+    }
+}
+
 type Layers<S> = Vec<Box<dyn Layer<S> + Send + Sync>>;
 
 /// What makes lines for the file and for the console, and the threads that write them. Where both show the same, one makes them for both.
@@ -178,7 +190,7 @@ fn layers<S>(file: Option<LogFile>, format: Format) -> std::io::Result<(Layers<S
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let (stderr, is_terminal) = (std::io::stderr(), std::io::stderr().is_terminal());
+    let (stderr, is_terminal) = (Console::open(), std::io::stderr().is_terminal());
     let file = match file {
         Some(file) if format == Format::Text && !is_terminal => {
             let (file, of_file) = hand_over("log-file", file)?;

@@ -212,7 +212,7 @@ impl Inner {
         let run = tokio::select! {
             // A turn that has ended counts as ended, even if it was to be stopped in the same moment.
             biased;
-            run = self.run_plugin(claim).instrument(tracing::info_span!("plugin")) => run,
+            run = self.run_plugin(claim).instrument(tracing::debug_span!("plugin")) => run,
             () = cancel.cancelled() => {
                 let end = if self.stop.is_cancelled() { TurnEnd::HandedBack } else { TurnEnd::Cancelled };
                 return (end, std::time::Duration::ZERO);

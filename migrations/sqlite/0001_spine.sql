@@ -1,7 +1,7 @@
 -- The whole path of a message. Ids are TEXT, times are milliseconds since 1970 in UTC, structured values are JSON as TEXT.
 --
 -- Checks and partial indices say `a OR b OR c` and not `IN (a, b, c)`: SQLite makes a table of a list of three or more, anew for each
--- row that is written.
+-- row that is written. No index is by age alone: rows are in the order in which they came, and what is old is in front.
 
 CREATE TABLE tenant (
     id          TEXT PRIMARY KEY,
@@ -72,7 +72,6 @@ CREATE TABLE conversation (
 );
 CREATE INDEX conversation_due ON conversation (ready_at) WHERE state = 'waiting';
 CREATE INDEX conversation_locked ON conversation (state) WHERE state IN ('running', 'sending');
-CREATE INDEX conversation_tenant ON conversation (tenant, last_inbound_at);
 
 -- Other ids of the same prospect, where a channel has two for one person.
 CREATE TABLE prospect_alias (
@@ -103,7 +102,6 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_pending ON inbox (tenant, conversation, seq) WHERE state = 'pending';
 CREATE INDEX inbox_history ON inbox (conversation, received_at);
 CREATE INDEX inbox_dead ON inbox (tenant, seq) WHERE state = 'dead';
-CREATE INDEX inbox_age ON inbox (received_at);
 
 -- One row for each try of a turn.
 CREATE TABLE turn (
@@ -119,8 +117,8 @@ CREATE TABLE turn (
     started_at   INTEGER NOT NULL,
     finished_at  INTEGER NOT NULL
 );
-CREATE INDEX turn_conversation ON turn (conversation, epoch);
-CREATE INDEX turn_age ON turn (finished_at);
+-- Also the way to what a conversation was sent: `created_at` of a turn's parts is its `finished_at`.
+CREATE INDEX turn_history ON turn (conversation, finished_at);
 
 -- `state` is what this host knows of its own tries, `status` what the provider has said since.
 CREATE TABLE outbox (
@@ -145,11 +143,9 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_open ON outbox (conversation) WHERE state = 'queued' OR state = 'sending' OR state = 'unknown';
 CREATE INDEX outbox_due ON outbox (next_at) WHERE state IN ('queued', 'unknown') AND next_at IS NOT NULL;
 CREATE INDEX outbox_provider ON outbox (device, provider_message_id) WHERE provider_message_id IS NOT NULL;
-CREATE INDEX outbox_history ON outbox (conversation, created_at);
 -- What an operator looks at: also what the provider took, and told later that it did not arrive.
 CREATE INDEX outbox_dead ON outbox (tenant, created_at)
     WHERE state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed');
-CREATE INDEX outbox_age ON outbox (created_at);
 
 CREATE TABLE timer (
     id           TEXT PRIMARY KEY,

@@ -93,7 +93,7 @@ async fn take_in(
     let now = state.host.clock().now();
     channel::verify(credentials, headers, &body, now)?;
     let events = channel::parse(credentials, headers, &body, now)?;
-    let intake = tracing::info_span!("intake", events = events.len());
+    let intake = tracing::debug_span!("intake", events = events.len());
     store(state, id, events).instrument(intake).await
 }
 

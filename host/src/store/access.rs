@@ -4,12 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_util::task::TaskTracker;
+
 use super::{Error, Store};
 use crate::model::{Credentials, Device, DeviceId};
 
 /// How long what was read is believed. A change by this process counts at once, one by a command line beside it after this time:
-/// sooner than anybody notices, and long enough that a busy device is read ten times a second and not for each message.
-const BELIEVED_FOR: Duration = Duration::from_millis(100);
+/// sooner than anybody notices.
+const BELIEVED_FOR: Duration = Duration::from_millis(200);
+
+/// When it is read anew beside whoever asks for it. So a busy device is read ten times a second and not for each message, and no message
+/// waits for that.
+const READ_AHEAD: Duration = Duration::from_millis(100);
 
 /// The most devices that are remembered, of some KiB each. A host with more that are busy at once reads some of them more often.
 const MAX_REMEMBERED: usize = 4_096;
@@ -25,7 +31,10 @@ pub struct Access {
 
 /// What was read lately.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<Memory>);
+pub(super) struct Remembered {
+    memory: Mutex<Memory>,
+    reading: TaskTracker,
+}
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -41,18 +50,32 @@ struct Known {
     is_being_read: bool,
 }
 
+/// What somebody who asks for a device is to do.
+enum Answer {
+    Believe(Arc<Access>),
+    /// And have it read anew meanwhile.
+    BelieveAndRead(Arc<Access>),
+    Read,
+}
+
 impl Remembered {
-    /// What is known of a device, if that is still believed. The first who finds it too old is told so and reads it anew; for everybody
-    /// else it holds as long again, so that they don't all read at once.
-    fn get(&self, id: &DeviceId) -> Option<Arc<Access>> {
+    /// What is known of a device, if that is still believed. The first who finds it old is told so; nobody else reads it meanwhile, or
+    /// they would all do so at once.
+    fn get(&self, id: &DeviceId) -> Answer {
         let mut memory = self.memory();
-        let known = memory.known.get_mut(id)?;
-        let age = known.read_at.elapsed();
-        if age < BELIEVED_FOR || (known.is_being_read && age < BELIEVED_FOR * 2) {
-            return Some(known.access.clone());
+        let Some(known) = memory.known.get_mut(id) else {
+            return Answer::Read;
+        };
+        let (age, is_being_read) = (known.read_at.elapsed(), known.is_being_read);
+        if age < READ_AHEAD || (is_being_read && age < BELIEVED_FOR * 2) {
+            return Answer::Believe(known.access.clone());
         }
         known.is_being_read = true;
-        None
+        if age < BELIEVED_FOR {
+            Answer::BelieveAndRead(known.access.clone())
+        } else {
+            Answer::Read
+        }
     }
 
     fn put(&self, id: &DeviceId, access: &Arc<Access>, read_at: Instant, forgotten: u64) {
@@ -89,19 +112,30 @@ impl Remembered {
 
     /// The map is whole even if a holder of its mutex panicked: every change of it is one call.
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store {
-    /// A device and its credentials, as they were a fifth of a second ago at the latest.
+    /// A device and its credentials, as they were two fifths of a second ago at the latest.
     ///
     /// # Errors
     /// If there is none, or its credentials were sealed with another key.
     pub async fn access(&self, id: &DeviceId) -> Result<Arc<Access>, Error> {
-        if let Some(known) = self.remembered.get(id) {
-            return Ok(known);
+        match self.remembered.get(id) {
+            Answer::Believe(known) => Ok(known),
+            Answer::BelieveAndRead(known) => {
+                let (store, id) = (self.clone(), id.clone());
+                // Whoever asks next hears what became of it.
+                let reading = async move { drop(store.read_and_remember(&id).await) };
+                self.remembered.reading.spawn(reading);
+                Ok(known)
+            }
+            Answer::Read => self.read_and_remember(id).await,
         }
+    }
+
+    async fn read_and_remember(&self, id: &DeviceId) -> Result<Arc<Access>, Error> {
         let (read_at, forgotten) = (Instant::now(), self.remembered.forgotten());
         let access = self.read_access(id).await;
         match &access {
@@ -149,26 +183,41 @@ mod tests {
         })
     }
 
+    fn believes(remembered: &Remembered, id: &DeviceId) -> &'static str {
+        match remembered.get(id) {
+            Answer::Believe(_) => "yes",
+            Answer::BelieveAndRead(_) => "and read",
+            Answer::Read => "read",
+        }
+    }
+
     #[test]
     fn what_is_forgotten_while_it_is_read_is_not_kept() {
         let (remembered, id) = (Remembered::default(), DeviceId::from_trusted("d"));
         let before = remembered.forgotten();
         remembered.forget(&id);
         remembered.put(&id, &access(), Instant::now(), before);
-        assert!(remembered.get(&id).is_none());
+        assert_eq!(believes(&remembered, &id), "read");
         remembered.put(&id, &access(), Instant::now(), remembered.forgotten());
-        assert!(remembered.get(&id).is_some());
+        assert_eq!(believes(&remembered, &id), "yes");
     }
 
     #[test]
     fn one_reads_anew_while_the_others_believe_a_little_longer_and_not_for_ever() {
         let (remembered, id) = (Remembered::default(), DeviceId::from_trusted("d"));
-        let old = Instant::now() - BELIEVED_FOR;
-        remembered.put(&id, &access(), old, 0);
-        assert!(remembered.get(&id).is_none(), "the first reads");
-        assert!(remembered.get(&id).is_some(), "the second does not");
-        remembered.put(&id, &access(), old - BELIEVED_FOR, 0);
-        assert!(remembered.get(&id).is_none());
-        assert!(remembered.get(&id).is_none(), "too old for anybody");
+        let now = Instant::now();
+        remembered.put(&id, &access(), now - READ_AHEAD, 0);
+        assert_eq!(
+            believes(&remembered, &id),
+            "and read",
+            "nobody waits for it"
+        );
+        assert_eq!(believes(&remembered, &id), "yes");
+        remembered.put(&id, &access(), now - BELIEVED_FOR, 0);
+        assert_eq!(believes(&remembered, &id), "read", "the first");
+        assert_eq!(believes(&remembered, &id), "yes", "the second does not");
+        remembered.put(&id, &access(), now - BELIEVED_FOR * 2, 0);
+        assert_eq!(believes(&remembered, &id), "read");
+        assert_eq!(believes(&remembered, &id), "read", "too old for anybody");
     }
 }

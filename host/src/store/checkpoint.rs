@@ -1,22 +1,35 @@
 //! Brings what is in the log into the database, beside the writer: whoever waits for a commit does not wait for that.
+//!
+//! SQLite would copy thousands of pages and then ask the disk for all of them at once, and every commit of that moment waits behind them.
+//! So they are copied by a connection that does not sync, go to the disk in [stretches](STRETCH) between which a commit finds its turn, and
+//! are synced at last.
+//!
+//! **Invariant:** the log begins anew only when all of it is on the disk in the database (promise I1). Until then another connection reads
+//! at the log's end, and SQLite does not let anybody begin a log anew that somebody reads (sqlite.org/wal.html, "the checkpoint").
+//! If the power fails before, the log is read again from its beginning: how much of it was copied is known to memory only.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::host::start_thread;
 use super::sql::OPEN;
 use super::{BUSY_TIMEOUT, Error};
+use crate::disk::{STRETCH, write_stretch};
 
 /// Pages in the log before it is brought into the database: 64 MiB of 4 KiB each, sixteen times SQLite's default. A page that many commits
-/// change is brought over once, so the longer the log, the less there is to do. But all of it goes through the disk at once, and a commit of
-/// that moment waits for it: that is what the slowest answers wait for.
+/// change is brought over once, so the longer the log, the less there is to do.
 const PAGES: c_int = 16_384;
 
 /// Pages in the log at which the writer helps. The log begins anew only in a moment in which all of it is in the database, and a host at
@@ -25,6 +38,15 @@ const TOO_MANY_PAGES: c_int = 4 * PAGES;
 
 /// How often one after the other the rest is brought over that was committed meanwhile. Each rest is shorter than the one before.
 const PASSES: usize = 8;
+
+/// A pass that took no longer than this has left a moment for the log to begin anew.
+const SHORT: Duration = Duration::from_millis(3);
+
+/// How long the disk is left to others after a stretch that gave it something to do.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A stretch that took less had nothing for the disk.
+const CLEAN: Duration = Duration::from_micros(50);
 
 thread_local! {
     /// Pages in the log after the last commit on this thread.
@@ -39,10 +61,33 @@ pub(super) fn watch(conn: &Connection) {
     }));
 }
 
+/// What the log has grown by during a pass after which the host is too busy for a sync: the log would not begin anew anyway.
+const BUSY_PAGES: c_int = PAGES / 8;
+
 /// Asks for checkpoints. The thread that makes them ends with the last of these.
 pub(super) struct Checkpoints {
     ask: SyncSender<()>,
-    pass: Pass,
+    shared: Arc<Shared>,
+}
+
+/// What the thread and the writer know of each other.
+#[derive(Default)]
+struct Shared {
+    /// One pass over the log at a time: SQLite refuses a second one.
+    pass: Mutex<()>,
+    /// Pages in the log after the last commit.
+    log: AtomicI32,
+}
+
+impl Shared {
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the log must begin anew soon.
+    fn is_late(&self) -> bool {
+        self.log.load(Ordering::Relaxed) >= TOO_MANY_PAGES
+    }
 }
 
 impl Checkpoints {
@@ -51,20 +96,22 @@ impl Checkpoints {
         path: &Path,
         process_lock: Arc<File>,
     ) -> Result<(Self, JoinHandle<()>), Error> {
-        let conn = connect(path)?;
+        let copier = Copier::open(path)?;
         let (ask, asked) = sync_channel(1);
-        let pass = Pass::default();
-        let its_pass = pass.clone();
+        let shared = Arc::new(Shared::default());
+        let its = shared.clone();
         let thread = start_thread("store-checkpoint", path, process_lock, move || {
-            serve(conn, &asked, &its_pass);
+            serve(&copier, &asked, &its);
+            copier.close();
         })?;
-        Ok((Self { ask, pass }, thread))
+        Ok((Self { ask, shared }, thread))
     }
 
     /// Asks for a checkpoint if the commits of this thread have left enough for one, and says whether it is so much that the writer must
     /// [help](Self::help). To be called after a commit, on its thread.
     pub(super) fn ask(&self) -> bool {
         let pages = LOG.take();
+        self.shared.log.store(pages, Ordering::Relaxed);
         if pages >= PAGES {
             // If one is asked for already, that is enough.
             self.ask.try_send(()).unwrap_or_default();
@@ -74,24 +121,120 @@ impl Checkpoints {
 
     /// Brings over the rest while nobody commits, so that the log begins anew.
     pub(super) fn help(&self, conn: &Connection) {
-        if let Err(error) = self.pass.make(conn) {
+        let _one = self.shared.alone();
+        if let Err(error) = copy(conn) {
             tracing::warn!(%error, "store: the log can't be brought into the database, and grows until it can");
         }
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Error> {
-    let conn = Connection::open_with_flags(path, OPEN)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
-    // The log is on the disk before the database is written, and the database before the log begins anew.
-    conn.pragma_update(None, "synchronous", "FULL")?;
-    Ok(conn)
+/// What the thread works with.
+struct Copier {
+    /// Copies, and syncs nothing.
+    copies: Connection,
+    /// Keeps the log from beginning anew meanwhile.
+    holds: Connection,
+    database: &'static File,
 }
 
-fn serve(conn: Connection, asked: &Receiver<()>, pass: &Pass) {
+impl Copier {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let copies = Connection::open_with_flags(path, OPEN)?;
+        copies.busy_timeout(BUSY_TIMEOUT)?;
+        copies.pragma_update(None, "synchronous", "OFF")?;
+        // If it were the last one, it would throw the log away without a sync.
+        copies.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let holds = Connection::open_with_flags(path, OPEN)?;
+        holds.busy_timeout(BUSY_TIMEOUT)?;
+        let database = stays_open(path).map_err(|source| {
+            Error::Refused(format!(
+                "can't open {}: {source}; let this user read and write it",
+                path.display()
+            ))
+        })?;
+        Ok(Self {
+            copies,
+            holds,
+            database,
+        })
+    }
+
+    /// Brings over what is in the log now, and says whether that was all of it and is on the disk.
+    fn pass(&self, shared: &Shared) -> Result<bool, Error> {
+        self.hold()?;
+        let done = self.copy_and_sync(shared);
+        // Nothing was written, so there is nothing that could fail to be undone.
+        self.holds.execute_batch("COMMIT")?;
+        done
+    }
+
+    /// The log goes on behind what is in it now, until the transaction ends.
+    fn hold(&self) -> Result<(), Error> {
+        // A transaction reads from its first statement on.
+        self.holds
+            .execute_batch("BEGIN; SELECT COUNT(*) FROM sqlite_schema")?;
+        Ok(())
+    }
+
+    fn copy_and_sync(&self, shared: &Shared) -> Result<bool, Error> {
+        let Progress { is_all, copied } = copy(&self.copies)?;
+        let grown = shared.log.load(Ordering::Relaxed).saturating_sub(copied);
+        if !is_all || grown > BUSY_PAGES {
+            return Ok(false);
+        }
+        write_back(self.database, shared);
+        self.database
+            .sync_data()
+            .map_err(|source| Error::Refused(format!("the database can't be synced: {source}")))?;
+        Ok(true)
+    }
+
+    fn close(self) {
+        for conn in [self.copies, self.holds] {
+            if let Err((_, error)) = conn.close() {
+                tracing::warn!(%error, "store: a connection did not close cleanly");
+            }
+        }
+    }
+}
+
+/// A database file for as long as the process lives: to close it would take away the locks of every other connection of this process
+/// to that file (fcntl(2), "record locks").
+fn stays_open(path: &Path) -> std::io::Result<&'static File> {
+    static FILES: LazyLock<Mutex<HashMap<(u64, u64), &'static File>>> =
+        LazyLock::new(Mutex::default);
+    let of = std::fs::metadata(path)?;
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = files.get(&(of.dev(), of.ino())) {
+        return Ok(file);
+    }
+    let file: &'static File =
+        Box::leak(Box::new(File::options().read(true).write(true).open(path)?));
+    let of = file.metadata()?;
+    files.insert((of.dev(), of.ino()), file);
+    Ok(file)
+}
+
+/// Gives the disk what it has to write of a file, a little at a time, while there is time. It promises nothing: a sync follows.
+fn write_back(file: &File, shared: &Shared) {
+    let length = file
+        .metadata()
+        .map_or(0, |of| i64::try_from(of.len()).unwrap_or(0));
+    let mut at = 0;
+    while at < length && !shared.is_late() {
+        let started = Instant::now();
+        write_stretch(file, at);
+        at += STRETCH;
+        if started.elapsed() > CLEAN {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn serve(copier: &Copier, asked: &Receiver<()>, shared: &Shared) {
     let mut works = true;
     while asked.recv().is_ok() {
-        match catch_up(&conn, pass) {
+        match catch_up(copier, shared) {
             Ok(()) => works = true,
             Err(error) if works => {
                 works = false;
@@ -100,33 +243,127 @@ fn serve(conn: Connection, asked: &Receiver<()>, pass: &Pass) {
             Err(_) => {}
         }
     }
-    if let Err((_, error)) = conn.close() {
-        tracing::warn!(%error, "store: a connection did not close cleanly");
-    }
 }
 
-fn catch_up(conn: &Connection, pass: &Pass) -> rusqlite::Result<()> {
+fn catch_up(copier: &Copier, shared: &Shared) -> Result<(), Error> {
     for _ in 0..PASSES {
-        if pass.make(conn)? {
+        let _one = shared.alone();
+        let started = Instant::now();
+        if copier.pass(shared)? && started.elapsed() < SHORT {
             break;
         }
     }
     Ok(())
 }
 
-/// One pass over the log at a time: SQLite refuses a second one.
-#[derive(Clone, Default)]
-struct Pass(Arc<Mutex<()>>);
+/// How far a pass has come.
+struct Progress {
+    is_all: bool,
+    /// Pages of the log that are in the database now.
+    copied: c_int,
+}
 
-impl Pass {
-    /// Brings over what nobody reads any more where it was, and says whether that was all. No reader and no commit waits for it.
-    fn make(&self, conn: &Connection) -> rusqlite::Result<bool> {
-        let _one = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut statement = conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-        statement.query_row([], |row| {
-            // Of a log that another process brings over now, SQLite knows nothing else.
-            let (is_busy, log, done): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(!is_busy && log == done)
+/// Copies what nobody reads any more where it was, and says how far that is. No reader and no commit waits for it.
+fn copy(conn: &Connection) -> rusqlite::Result<Progress> {
+    let mut statement = conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    statement.query_row([], |row| {
+        // Of a log that another process brings over now, SQLite knows nothing else.
+        let (is_busy, log, copied): (bool, c_int, c_int) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Progress {
+            is_all: !is_busy && log == copied,
+            copied,
         })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::log_file;
+
+    struct Database {
+        dir: tempfile::TempDir,
+        writer: Connection,
+        copier: Copier,
+    }
+
+    impl Database {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("test.db");
+            let writer =
+                log_file::open(&path, OPEN | rusqlite::OpenFlags::SQLITE_OPEN_CREATE).unwrap();
+            writer
+                .execute_batch(
+                    "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+                     CREATE TABLE t (n INTEGER PRIMARY KEY, b BLOB)",
+                )
+                .unwrap();
+            let copier = Copier::open(&path).unwrap();
+            Self {
+                dir,
+                writer,
+                copier,
+            }
+        }
+
+        fn insert(&self, rows: i64) {
+            let sql = "INSERT INTO t (b) VALUES (randomblob(3000))";
+            for _ in 0..rows {
+                self.writer.execute(sql, []).unwrap();
+            }
+        }
+
+        /// What a log is told by from the one that was written over it (sqlite.org/fileformat2.html, "the write-ahead log").
+        fn salt(&self) -> Vec<u8> {
+            std::fs::read(self.dir.path().join("test.db-wal")).unwrap()[16..24].to_vec()
+        }
+
+        /// What is in the database without its log.
+        fn rows_without_log(&self) -> i64 {
+            let copy = self.dir.path().join("copy.db");
+            std::fs::copy(self.dir.path().join("test.db"), &copy).unwrap();
+            let copy = Connection::open(copy).unwrap();
+            copy.query_row("SELECT COUNT(*) FROM t", [], |row| row.get(0))
+                .unwrap()
+        }
+    }
+
+    #[test]
+    fn a_pass_brings_everything_over_and_then_the_log_begins_anew() {
+        let database = Database::new();
+        database.insert(100);
+        let salt = database.salt();
+        assert!(database.copier.pass(&Shared::default()).unwrap());
+        assert_eq!(database.rows_without_log(), 100);
+        database.insert(1);
+        assert_ne!(database.salt(), salt);
+    }
+
+    #[test]
+    fn the_log_goes_on_until_the_database_is_synced() {
+        let database = Database::new();
+        database.insert(100);
+        let salt = database.salt();
+        database.copier.hold().unwrap();
+        assert!(copy(&database.copier.copies).unwrap().is_all);
+        database.insert(100);
+        assert_eq!(
+            database.salt(),
+            salt,
+            "what is not synced yet is written over"
+        );
+        database.copier.holds.execute_batch("COMMIT").unwrap();
+        assert!(database.copier.pass(&Shared::default()).unwrap());
+        assert_eq!(database.rows_without_log(), 200);
+    }
+
+    #[test]
+    fn a_host_that_is_too_busy_for_a_sync_is_left_alone() {
+        let database = Database::new();
+        database.insert(1);
+        let shared = Shared::default();
+        shared.log.store(TOO_MANY_PAGES, Ordering::Relaxed);
+        assert!(!database.copier.pass(&shared).unwrap());
     }
 }

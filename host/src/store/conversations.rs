@@ -180,11 +180,12 @@ impl Store {
         );
         let turns = last(
             "SELECT id, epoch, attempt, plugin, \"trigger\", outcome, detail, cpu_us, started_at, finished_at FROM turn
-             WHERE conversation = $1 ORDER BY epoch DESC LIMIT $2",
+             WHERE conversation = $1 ORDER BY finished_at DESC, epoch DESC LIMIT $2",
         );
         let outbox = last(
-            "SELECT id, turn, idx, body, state, status, attempts, provider_message_id, error, created_at FROM outbox
-             WHERE conversation = $1 ORDER BY created_at DESC, idx DESC LIMIT $2",
+            "SELECT outbox.id, turn, idx, body, state, status, attempts, provider_message_id, error, created_at
+             FROM turn CROSS JOIN outbox ON outbox.turn = turn.id
+             WHERE turn.conversation = $1 ORDER BY finished_at DESC, epoch DESC, idx DESC LIMIT $2",
         );
         Ok(ConversationDetail {
             summary,

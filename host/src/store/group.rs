@@ -271,7 +271,7 @@ impl Group {
         for entry in self.rows.values() {
             match &entry.was {
                 None => entry.row.insert(conn)?,
-                Some(was) if *was != entry.row => entry.row.update(conn, Some(was))?,
+                Some(was) if *was != entry.row => entry.row.update(conn)?,
                 Some(_) => {}
             }
         }

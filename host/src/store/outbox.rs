@@ -274,9 +274,7 @@ const PART_BY_ID: &str = select_parts!("FROM outbox WHERE id = ?1");
 const PART_BY_PROVIDER_ID: &str =
     select_parts!("FROM outbox WHERE device = ?1 AND provider_message_id = ?2");
 
-// The open parts of a conversation are few, and all that it ever sent may be many: the index is named, since SQLite would
-// otherwise take that of the history.
+// The open parts of a conversation are few, and all that it ever sent may be many: the condition is that of the index outbox_open.
 pub(super) const OPEN_PARTS: &str = select_parts!(
-    "FROM outbox INDEXED BY outbox_open
-     WHERE (state = 'queued' OR state = 'sending' OR state = 'unknown') AND conversation = ?1"
+    "FROM outbox WHERE (state = 'queued' OR state = 'sending' OR state = 'unknown') AND conversation = ?1"
 );

@@ -27,6 +27,22 @@ struct PastRow {
     body: String,
 }
 
+// Each half reads no more than the page. Parts are found by their turns, which an index has by time.
+pub(super) const HISTORY: &str = "
+SELECT * FROM (
+    SELECT id, received_at AS at, CASE state WHEN 'human' THEN 'human' ELSE 'prospect' END AS author, message AS body
+    FROM inbox
+    WHERE conversation = $1 AND state IN ('done', 'skipped', 'absorbed', 'dead', 'human') AND (received_at, id) < ($2, $3)
+    ORDER BY received_at DESC, id DESC LIMIT $4)
+UNION ALL
+SELECT * FROM (
+    SELECT outbox.id, turn.finished_at, 'plugin', body
+    FROM turn CROSS JOIN outbox ON outbox.turn = turn.id
+    WHERE turn.conversation = $1 AND (turn.finished_at, outbox.id) < ($2, $3) AND turn.finished_at <= $2
+        AND outbox.state IN ('sent', 'sending', 'unknown', 'held') AND outbox.status IS NOT 'failed'
+    ORDER BY turn.finished_at DESC, outbox.id DESC LIMIT $4)
+ORDER BY at DESC, id DESC LIMIT $4";
+
 impl Store {
     /// A page of a conversation's past before `before`, newest first. `cursor` is the `next` of the page after it in time; none stands for
     /// the newest. Answers nothing for a cursor that is none.
@@ -46,25 +62,13 @@ impl Store {
             Some(None) => return Ok(None),
         };
         // One row more than asked for tells whether there is another page.
-        let mut rows: Vec<PastRow> = sqlx::query_as(
-            "SELECT * FROM (
-                 SELECT id, received_at AS at, CASE state WHEN 'human' THEN 'human' ELSE 'prospect' END AS author,
-                     message AS body
-                 FROM inbox
-                 WHERE conversation = $1 AND state IN ('done', 'skipped', 'absorbed', 'dead', 'human')
-                     AND (received_at, id) < ($2, $3)
-                 UNION ALL
-                 SELECT id, created_at, 'plugin', body FROM outbox
-                 WHERE conversation = $1 AND state IN ('sent', 'sending', 'unknown', 'held') AND status IS NOT 'failed'
-                     AND (created_at, id) < ($2, $3))
-             ORDER BY at DESC, id DESC LIMIT $4",
-        )
-        .bind(conversation.as_str())
-        .bind(at)
-        .bind(id)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.readers)
-        .await?;
+        let mut rows: Vec<PastRow> = sqlx::query_as(HISTORY)
+            .bind(conversation.as_str())
+            .bind(at)
+            .bind(id)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.readers)
+            .await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows

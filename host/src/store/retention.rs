@@ -19,8 +19,64 @@ impl Retention {
     pub const DEDUPE: Duration = Duration::from_secs(8 * 24 * 3_600);
 }
 
-/// The most rows of a table that one statement deletes: some milliseconds of the writer's lock.
+/// The most rows of a table that one statement looks at and deletes: some milliseconds of the writer's lock.
 const BATCH: i64 = 500;
+
+/// A table whose rows stand in the order in which they came, so that the old ones are in front and no index is needed to find them.
+struct Aged {
+    /// Where the next batch after row $1 ends, and the time of its oldest row. $2 is the size of a batch.
+    next: &'static str,
+    /// Deletes of the rows after $1 up to $2 those that are older than $3 (settled) or $4 (dead letters).
+    delete: &'static str,
+}
+
+macro_rules! aged {
+    ($table:literal, $time:literal, $old:literal) => {
+        Aged {
+            next: concat!(
+                "SELECT MAX(row), MIN(at) FROM (SELECT rowid AS row, ",
+                $time,
+                " AS at FROM ",
+                $table,
+                " WHERE rowid > $1 ORDER BY rowid LIMIT $2)"
+            ),
+            delete: concat!(
+                "DELETE FROM ",
+                $table,
+                " WHERE rowid > $1 AND rowid <= $2 AND (",
+                $old,
+                ")"
+            ),
+        }
+    };
+}
+
+const AGED: [Aged; 3] = [
+    aged!(
+        "inbox",
+        "received_at",
+        "(received_at < $3 AND state NOT IN ('pending', 'dead')) OR (received_at < $4 AND state = 'dead')"
+    ),
+    aged!(
+        "outbox",
+        "created_at",
+        "(created_at < $3 AND state = 'sent' AND status IS NOT 'failed')
+             OR (created_at < $4 AND (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed')))"
+    ),
+    // A conversation's parts are found by its turns.
+    aged!(
+        "turn",
+        "finished_at",
+        "finished_at < $3 AND $4 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.turn = turn.id)"
+    ),
+];
+
+/// Until when rows are forgotten.
+#[derive(Clone, Copy)]
+struct Before {
+    settled: Timestamp,
+    dead: Timestamp,
+}
 
 impl Store {
     /// Deletes rows that are older than `keep` says, and answers how many. Ids are remembered for [`Retention::DEDUPE`] at
@@ -30,33 +86,18 @@ impl Store {
     /// If the database refuses.
     pub async fn forget(&self, keep: Retention) -> Result<u64, Error> {
         let now = self.now();
-        let settled = now.minus(keep.settled.max(Retention::DEDUPE));
-        let dead = now.minus(keep.dead.max(Retention::DEDUPE));
+        let before = Before {
+            settled: now.minus(keep.settled.max(Retention::DEDUPE)),
+            dead: now.minus(keep.dead.max(Retention::DEDUPE)),
+        };
         let mut gone = 0;
+        for table in AGED {
+            gone += self.forget_aged(&table, before).await?;
+        }
         for (sql, before) in [
             (
-                "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE received_at < $1 AND state NOT IN ('pending', 'dead') LIMIT $2)",
-                settled,
-            ),
-            (
-                "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE received_at < $1 AND state = 'dead' LIMIT $2)",
-                dead,
-            ),
-            (
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 AND state = 'sent' AND status IS NOT 'failed' LIMIT $2)",
-                settled,
-            ),
-            (
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 AND (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed')) LIMIT $2)",
-                dead,
-            ),
-            (
-                "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE finished_at < $1 LIMIT $2)",
-                settled,
-            ),
-            (
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 LIMIT $2)",
-                dead,
+                before.dead,
             ),
             (
                 "DELETE FROM plugin_state WHERE (tenant, scope, owner, key) IN (SELECT tenant, scope, owner, key FROM plugin_state WHERE expires_at < $1 LIMIT $2)",
@@ -66,6 +107,34 @@ impl Store {
             gone += self.forget_batches(sql, before).await?;
         }
         Ok(gone)
+    }
+
+    /// Goes through a table from its oldest row to the first batch that is all too young.
+    async fn forget_aged(&self, table: &Aged, before: Before) -> Result<u64, Error> {
+        let mut gone = 0;
+        let mut after = i64::MIN;
+        loop {
+            let next: (Option<i64>, Option<i64>) = sqlx::query_as(table.next)
+                .bind(after)
+                .bind(BATCH)
+                .fetch_one(&self.readers)
+                .await?;
+            let (Some(last), Some(oldest)) = next else {
+                return Ok(gone);
+            };
+            if oldest >= before.settled.max(before.dead).0 {
+                return Ok(gone);
+            }
+            gone += sqlx::query(table.delete)
+                .bind(after)
+                .bind(last)
+                .bind(before.settled.0)
+                .bind(before.dead.0)
+                .execute(&self.writers)
+                .await?
+                .rows_affected();
+            after = last;
+        }
     }
 
     async fn forget_batches(&self, sql: &'static str, before: Timestamp) -> Result<u64, Error> {

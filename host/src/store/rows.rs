@@ -98,15 +98,15 @@ impl Row {
             self.created_at
         ];
         sql::execute(conn, INSERT_CONVERSATION, fixed)?;
-        self.update(conn, None)
+        self.update(conn)
     }
 
-    /// Writes down what has changed since it was loaded. Promise I3 once more, where it is written: a row that has a later epoch stays,
+    /// Writes down what a turn or a message has changed. Promise I3 once more, where it is written: a row that has a later epoch stays,
     /// and nothing of the group is committed.
-    pub(super) fn update(&self, conn: &Connection, was: Option<&Self>) -> Result<(), Error> {
-        let mut updated = sql::execute(
+    pub(super) fn update(&self, conn: &Connection) -> Result<(), Error> {
+        let updated = sql::execute(
             conn,
-            UPDATE_LOCK,
+            UPDATE_CONVERSATION,
             params![
                 self.id,
                 self.state,
@@ -128,22 +128,13 @@ impl Row {
                 self.turns,
                 self.clock,
                 self.seed,
+                self.address,
+                self.prospect_name,
+                self.last_inbound_at,
+                self.last_hash,
+                self.last_hash_at,
             ],
         )?;
-        if updated == 1 && was.is_none_or(|was| was.last_words() != self.last_words()) {
-            updated = sql::execute(
-                conn,
-                UPDATE_LAST_WORDS,
-                params![
-                    self.id,
-                    self.address,
-                    self.prospect_name,
-                    self.last_inbound_at,
-                    self.last_hash,
-                    self.last_hash_at,
-                ],
-            )?;
-        }
         match updated {
             1 => Ok(()),
             _ => Err(Error::corrupt(
@@ -151,17 +142,6 @@ impl Row {
                 "a row changed under the writer's own lock",
             )),
         }
-    }
-
-    /// What only a message changes. An index is by one of these, and is left alone by the many changes of the lock.
-    fn last_words(&self) -> impl PartialEq + '_ {
-        (
-            &self.address,
-            &self.prospect_name,
-            self.last_inbound_at,
-            &self.last_hash,
-            self.last_hash_at,
-        )
     }
 
     /// A conversation that has just begun.
@@ -316,12 +296,9 @@ INSERT INTO conversation (id, tenant, device, prospect, created_at, state, versi
     turns, clock, seed)
 VALUES (?1, ?2, ?3, ?4, ?5, 'idle', 0, 0, 0, 0, 0, 0, 0, 0, 0)";
 
-const UPDATE_LOCK: &str = "
+const UPDATE_CONVERSATION: &str = "
 UPDATE conversation SET state = ?2, version = ?3, claim_version = ?4, epoch = ?5, owner = ?6, locked_at = ?7, claimed_at = ?8, turn = ?9,
     signal = ?10, ready_at = ?11, first_pending_at = ?12, paused_until = ?13, attempts = ?14, crashes = ?15, suspect_seq = ?16,
-    restarts = ?17, turns = ?18, clock = ?19, seed = ?20
+    restarts = ?17, turns = ?18, clock = ?19, seed = ?20, address = ?21, prospect_name = ?22, last_inbound_at = ?23, last_hash = ?24,
+    last_hash_at = ?25
 WHERE id = ?1 AND epoch <= ?5";
-
-const UPDATE_LAST_WORDS: &str = "
-UPDATE conversation SET address = ?2, prospect_name = ?3, last_inbound_at = ?4, last_hash = ?5, last_hash_at = ?6
-WHERE id = ?1";

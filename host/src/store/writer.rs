@@ -101,7 +101,7 @@ const GROUP: &str = "nodepath_store_group_operations";
 const PREPARED: usize = 128;
 
 /// Pages that the writer keeps in memory, in KiB: the indices of some ten thousand conversations. SQLite's own default is an eighth.
-const CACHE_KIB: i64 = 16 << 10;
+const CACHE_KIB: i64 = 4 << 10;
 
 /// What the log keeps of the disk when it begins anew: as much as it takes at full load, since a file that grows makes each fsync slower.
 const LOG_BYTES: i64 = 256 << 20;

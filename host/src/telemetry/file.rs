@@ -2,13 +2,15 @@
 //! nothing.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Stderr, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::disk::Steadily;
 
 /// Lines that could not be written.
 pub(super) const LOST: &str = "nodepath_log_lines_lost_total";
@@ -28,6 +30,7 @@ pub(super) struct LogFile {
 struct Open {
     file: File,
     checked: Instant,
+    steadily: Steadily,
 }
 
 impl LogFile {
@@ -36,6 +39,7 @@ impl LogFile {
         let open = Mutex::new(Open {
             file,
             checked: Instant::now(),
+            steadily: Steadily::default(),
         });
         Ok(Self { path, open })
     }
@@ -45,13 +49,16 @@ impl LogFile {
             .open
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let open = &mut *open;
         if now.saturating_duration_since(open.checked) >= CHECK {
             open.checked = now;
             if !is_at(&open.file, &self.path) {
                 open.file = append(&self.path)?;
             }
         }
-        open.file.write_all(line)
+        open.file.write_all(line)?;
+        open.steadily.wrote(&open.file, line.len());
+        Ok(())
     }
 }
 
@@ -102,6 +109,34 @@ impl<'a> MakeWriter<'a> for LogFile {
 
     fn make_writer(&'a self) -> Self::Writer {
         LineWriter(self)
+    }
+}
+
+/// The console, which may be a file too.
+#[derive(Debug)]
+pub(super) struct Console {
+    stderr: Stderr,
+    steadily: Steadily,
+}
+
+impl Console {
+    pub(super) fn open() -> Self {
+        Self {
+            stderr: io::stderr(),
+            steadily: Steadily::default(),
+        }
+    }
+}
+
+impl Write for Console {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let written = self.stderr.write(lines)?;
+        self.steadily.wrote(&self.stderr, written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stderr.flush()
     }
 }
 

@@ -58,6 +58,37 @@ async fn i2_a_redelivery_changes_nothing_whenever_it_comes() {
     );
 }
 
+/// Rows that are kept stand among those that go, over several batches.
+#[tokio::test]
+async fn old_rows_go_wherever_they_stand_and_the_young_stay() {
+    let mut f = fixture(DeviceSettings::default()).await;
+    let old = 1_300_u64;
+    for n in 0..old {
+        let state = if n % 3 == 0 { "dead" } else { "done" };
+        sqlx::query(
+            "INSERT INTO inbox (id, tenant, device, message, state, received_at) VALUES ($1, 't', 'd', '{}', $2, $3)",
+        )
+        .bind(format!("old{n:04}"))
+        .bind(state)
+        .bind(START.0)
+        .execute(&f.host.writers)
+        .await
+        .unwrap();
+    }
+    f.clock.advance(Duration::from_secs(20 * 24 * 3_600));
+    f.say("m1", "young").await;
+    let day = Duration::from_secs(24 * 3_600);
+    let mut keep = Retention {
+        settled: 10 * day,
+        dead: 30 * day,
+    };
+    assert_eq!(f.host.forget(keep).await.unwrap(), old - old.div_ceil(3));
+    assert_eq!(f.host.forget(keep).await.unwrap(), 0);
+    keep.dead = 10 * day;
+    assert_eq!(f.host.forget(keep).await.unwrap(), old.div_ceil(3));
+    assert_eq!(texts(&f.run()), ["young"]);
+}
+
 #[tokio::test]
 async fn i2_the_same_message_twice_in_one_webhook_is_one() {
     let mut f = fixture(DeviceSettings::default()).await;

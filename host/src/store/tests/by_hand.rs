@@ -78,6 +78,29 @@ async fn what_has_failed_is_kept_as_long_as_a_dead_letter() {
     assert_eq!(f.detail().await.outbox, []);
 }
 
+/// A page of a long conversation costs no more than one of a short one.
+#[tokio::test]
+async fn a_page_of_the_past_is_read_by_its_indexes() {
+    let f = fixture(DeviceSettings::default()).await;
+    let sql = format!("EXPLAIN QUERY PLAN {}", reads::HISTORY);
+    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind("c")
+        .bind(0)
+        .bind("")
+        .bind(10)
+        .fetch_all(&f.host.readers)
+        .await
+        .unwrap();
+    let steps: Vec<_> = plan.into_iter().map(|(_, _, _, step)| step).collect();
+    for index in [
+        "inbox_history (conversation=? AND received_at<?)",
+        "turn_history (conversation=? AND finished_at<?)",
+        "sqlite_autoindex_outbox_2 (turn=?)",
+    ] {
+        assert!(steps.iter().any(|step| step.contains(index)), "{steps:#?}");
+    }
+}
+
 #[tokio::test]
 async fn the_list_of_dead_letters_reads_only_those() {
     let f = fixture(DeviceSettings::default()).await;
