@@ -254,6 +254,7 @@ impl Store {
 
     /// Closes the connections; what is under way is finished first.
     pub async fn close(&self) {
+        self.remembered.finish().await;
         self.readers.close().await;
         self.writers.close().await;
     }

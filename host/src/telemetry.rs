@@ -177,9 +177,12 @@ fn gate<S>(settings: &Settings) -> Result<Box<dyn Layer<S> + Send + Sync>, Error
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    let follows = filter(settings)?;
+    // What the two read in different ways is left to the one whose words the setting is in.
+    let is_plain = |piece: &str| !piece.is_empty() && !piece.ends_with('=') && !piece.contains('[');
     match settings.filter.parse::<Targets>() {
-        Ok(plain) if !settings.filter.contains('[') => Ok(plain.boxed()),
-        _ => Ok(filter(settings)?.boxed()),
+        Ok(plain) if settings.filter.split(',').map(str::trim).all(is_plain) => Ok(plain.boxed()),
+        _ => Ok(follows.boxed()),
     }
 }
 

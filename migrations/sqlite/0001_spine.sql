@@ -1,7 +1,7 @@
 -- The whole path of a message. Ids are TEXT, times are milliseconds since 1970 in UTC, structured values are JSON as TEXT.
 --
 -- Checks and partial indices say `a OR b OR c` and not `IN (a, b, c)`: SQLite makes a table of a list of three or more, anew for each
--- row that is written. No index is by age alone: rows are in the order in which they came, and what is old is in front.
+-- row that is written. No index is by age alone: rows stand in the order in which they came.
 
 CREATE TABLE tenant (
     id          TEXT PRIMARY KEY,

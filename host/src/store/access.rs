@@ -106,6 +106,12 @@ impl Remembered {
         memory.known.remove(id);
     }
 
+    /// Waits for what is being read beside somebody who asked.
+    pub(super) async fn finish(&self) {
+        self.reading.close();
+        self.reading.wait().await;
+    }
+
     fn forgotten(&self) -> u64 {
         self.memory().forgotten
     }

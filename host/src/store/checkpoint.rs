@@ -1,12 +1,9 @@
 //! Brings what is in the log into the database, beside the writer: whoever waits for a commit does not wait for that.
 //!
-//! SQLite would copy thousands of pages and then ask the disk for all of them at once, and every commit of that moment waits behind them.
-//! So they are copied by a connection that does not sync, go to the disk in [stretches](STRETCH) between which a commit finds its turn, and
-//! are synced at last.
-//!
-//! **Invariant:** the log begins anew only when all of it is on the disk in the database (promise I1). Until then another connection reads
-//! at the log's end, and SQLite does not let anybody begin a log anew that somebody reads (sqlite.org/wal.html, "the checkpoint").
-//! If the power fails before, the log is read again from its beginning: how much of it was copied is known to memory only.
+//! SQLite copies thousands of pages and then asks the disk for all of them at once, and every commit of that moment waits behind them. So
+//! what a pass has copied goes to the disk in [stretches](STRETCH), between which a commit finds its turn, and the next pass, which copies
+//! what was committed meanwhile and syncs, has little left to sync. All that keeps a commit safe is SQLite's own: a pass that is not whole
+//! is not synced and lets no log begin anew.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -14,14 +11,13 @@ use std::ffi::c_int;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 use super::host::start_thread;
 use super::sql::OPEN;
@@ -39,8 +35,11 @@ const TOO_MANY_PAGES: c_int = 4 * PAGES;
 /// How often one after the other the rest is brought over that was committed meanwhile. Each rest is shorter than the one before.
 const PASSES: usize = 8;
 
-/// A pass that took no longer than this has left a moment for the log to begin anew.
-const SHORT: Duration = Duration::from_millis(3);
+/// A pass that copied no more than this has little left to sync, and leaves a moment for the log to begin anew.
+const FEW_PAGES: c_int = 256;
+
+/// The longest that what was copied goes to the disk in stretches. A database of many gigabytes has a stretch for each page.
+const WRITING_BACK: Duration = Duration::from_secs(5);
 
 /// How long the disk is left to others after a stretch that gave it something to do.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -61,7 +60,7 @@ pub(super) fn watch(conn: &Connection) {
     }));
 }
 
-/// What the log has grown by during a pass after which the host is too busy for a sync: the log would not begin anew anyway.
+/// What the log has grown by during a pass of a host that is too busy for stretches: they would take longer than the log has room.
 const BUSY_PAGES: c_int = PAGES / 8;
 
 /// Asks for checkpoints. The thread that makes them ends with the last of these.
@@ -75,8 +74,10 @@ pub(super) struct Checkpoints {
 struct Shared {
     /// One pass over the log at a time: SQLite refuses a second one.
     pass: Mutex<()>,
-    /// Pages in the log after the last commit.
+    /// Pages in the log after the writer's last commit.
     log: AtomicI32,
+    /// The host stops: nobody waits for a disk then.
+    is_over: AtomicBool,
 }
 
 impl Shared {
@@ -84,9 +85,9 @@ impl Shared {
         self.pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the log must begin anew soon.
+    /// Whether there is no time left: the log must begin anew soon, or the host stops.
     fn is_late(&self) -> bool {
-        self.log.load(Ordering::Relaxed) >= TOO_MANY_PAGES
+        self.log.load(Ordering::Relaxed) >= TOO_MANY_PAGES || self.is_over.load(Ordering::Relaxed)
     }
 }
 
@@ -128,77 +129,63 @@ impl Checkpoints {
     }
 }
 
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What the thread works with.
 struct Copier {
-    /// Copies, and syncs nothing.
-    copies: Connection,
-    /// Keeps the log from beginning anew meanwhile.
-    holds: Connection,
+    conn: Connection,
     database: &'static File,
 }
 
 impl Copier {
     fn open(path: &Path) -> Result<Self, Error> {
-        let copies = Connection::open_with_flags(path, OPEN)?;
-        copies.busy_timeout(BUSY_TIMEOUT)?;
-        copies.pragma_update(None, "synchronous", "OFF")?;
-        // If it were the last one, it would throw the log away without a sync.
-        copies.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        let holds = Connection::open_with_flags(path, OPEN)?;
-        holds.busy_timeout(BUSY_TIMEOUT)?;
+        let conn = Connection::open_with_flags(path, OPEN)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        // The log is on the disk before the database is written, and the database before the log begins anew.
+        conn.pragma_update(None, "synchronous", "FULL")?;
         let database = stays_open(path).map_err(|source| {
             Error::Refused(format!(
                 "can't open {}: {source}; let this user read and write it",
                 path.display()
             ))
         })?;
-        Ok(Self {
-            copies,
-            holds,
-            database,
-        })
+        Ok(Self { conn, database })
     }
 
-    /// Brings over what is in the log now, and says whether that was all of it and is on the disk.
-    fn pass(&self, shared: &Shared) -> Result<bool, Error> {
-        self.hold()?;
-        let done = self.copy_and_sync(shared);
-        // Nothing was written, so there is nothing that could fail to be undone.
-        self.holds.execute_batch("COMMIT")?;
-        done
-    }
-
-    /// The log goes on behind what is in it now, until the transaction ends.
-    fn hold(&self) -> Result<(), Error> {
-        // A transaction reads from its first statement on.
-        self.holds
-            .execute_batch("BEGIN; SELECT COUNT(*) FROM sqlite_schema")?;
+    /// Brings over what is in the log, until little is left of it.
+    fn catch_up(&self, shared: &Shared) -> rusqlite::Result<()> {
+        let mut before = 0;
+        for _ in 0..PASSES {
+            let Progress { is_all, copied } = {
+                let _one = shared.alone();
+                copy(&self.conn)?
+            };
+            // A log that has begun anew meanwhile has fewer.
+            let new = copied.saturating_sub(before);
+            let grown = shared.log.load(Ordering::Relaxed).saturating_sub(copied);
+            if (is_all && new <= FEW_PAGES) || shared.is_late() {
+                break;
+            }
+            if grown <= BUSY_PAGES {
+                write_back(self.database, shared);
+            }
+            before = copied;
+        }
         Ok(())
     }
 
-    fn copy_and_sync(&self, shared: &Shared) -> Result<bool, Error> {
-        let Progress { is_all, copied } = copy(&self.copies)?;
-        let grown = shared.log.load(Ordering::Relaxed).saturating_sub(copied);
-        if !is_all || grown > BUSY_PAGES {
-            return Ok(false);
-        }
-        write_back(self.database, shared);
-        self.database
-            .sync_data()
-            .map_err(|source| Error::Refused(format!("the database can't be synced: {source}")))?;
-        Ok(true)
-    }
-
     fn close(self) {
-        for conn in [self.copies, self.holds] {
-            if let Err((_, error)) = conn.close() {
-                tracing::warn!(%error, "store: a connection did not close cleanly");
-            }
+        if let Err((_, error)) = self.conn.close() {
+            tracing::warn!(%error, "store: a connection did not close cleanly");
         }
     }
 }
 
-/// A database file for as long as the process lives: to close it would take away the locks of every other connection of this process
+/// A database file, to have it written, for as long as the process lives: to close it would take away the locks of every other connection of this process
 /// to that file (fcntl(2), "record locks").
 fn stays_open(path: &Path) -> std::io::Result<&'static File> {
     static FILES: LazyLock<Mutex<HashMap<(u64, u64), &'static File>>> =
@@ -215,13 +202,13 @@ fn stays_open(path: &Path) -> std::io::Result<&'static File> {
     Ok(file)
 }
 
-/// Gives the disk what it has to write of a file, a little at a time, while there is time. It promises nothing: a sync follows.
+/// Gives the disk what it has to write of a file, a little at a time, while there is time. It promises nothing: SQLite syncs.
 fn write_back(file: &File, shared: &Shared) {
     let length = file
         .metadata()
         .map_or(0, |of| i64::try_from(of.len()).unwrap_or(0));
-    let mut at = 0;
-    while at < length && !shared.is_late() {
+    let (mut at, begun) = (0, Instant::now());
+    while at < length && !shared.is_late() && begun.elapsed() < WRITING_BACK {
         let started = Instant::now();
         write_stretch(file, at);
         at += STRETCH;
@@ -234,7 +221,7 @@ fn write_back(file: &File, shared: &Shared) {
 fn serve(copier: &Copier, asked: &Receiver<()>, shared: &Shared) {
     let mut works = true;
     while asked.recv().is_ok() {
-        match catch_up(copier, shared) {
+        match copier.catch_up(shared) {
             Ok(()) => works = true,
             Err(error) if works => {
                 works = false;
@@ -243,17 +230,6 @@ fn serve(copier: &Copier, asked: &Receiver<()>, shared: &Shared) {
             Err(_) => {}
         }
     }
-}
-
-fn catch_up(copier: &Copier, shared: &Shared) -> Result<(), Error> {
-    for _ in 0..PASSES {
-        let _one = shared.alone();
-        let started = Instant::now();
-        if copier.pass(shared)? && started.elapsed() < SHORT {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// How far a pass has come.
@@ -330,40 +306,23 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_brings_everything_over_and_then_the_log_begins_anew() {
+    fn everything_is_brought_over_and_then_the_log_begins_anew() {
         let database = Database::new();
         database.insert(100);
         let salt = database.salt();
-        assert!(database.copier.pass(&Shared::default()).unwrap());
+        database.copier.catch_up(&Shared::default()).unwrap();
         assert_eq!(database.rows_without_log(), 100);
         database.insert(1);
         assert_ne!(database.salt(), salt);
     }
 
     #[test]
-    fn the_log_goes_on_until_the_database_is_synced() {
+    fn a_host_that_stops_waits_for_one_pass() {
         let database = Database::new();
-        database.insert(100);
-        let salt = database.salt();
-        database.copier.hold().unwrap();
-        assert!(copy(&database.copier.copies).unwrap().is_all);
-        database.insert(100);
-        assert_eq!(
-            database.salt(),
-            salt,
-            "what is not synced yet is written over"
-        );
-        database.copier.holds.execute_batch("COMMIT").unwrap();
-        assert!(database.copier.pass(&Shared::default()).unwrap());
-        assert_eq!(database.rows_without_log(), 200);
-    }
-
-    #[test]
-    fn a_host_that_is_too_busy_for_a_sync_is_left_alone() {
-        let database = Database::new();
-        database.insert(1);
+        database.insert(1_000);
         let shared = Shared::default();
-        shared.log.store(TOO_MANY_PAGES, Ordering::Relaxed);
-        assert!(!database.copier.pass(&shared).unwrap());
+        shared.is_over.store(true, Ordering::Relaxed);
+        database.copier.catch_up(&shared).unwrap();
+        assert_eq!(database.rows_without_log(), 1_000);
     }
 }

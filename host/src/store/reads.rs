@@ -27,7 +27,8 @@ struct PastRow {
     body: String,
 }
 
-// Each half reads no more than the page. Parts are found by their turns, which an index has by time.
+// Each half reads from the page's end on, as many as the page has and what it leaves out on the way. Parts are found by their turns, which
+// an index has by time.
 pub(super) const HISTORY: &str = "
 SELECT * FROM (
     SELECT id, received_at AS at, CASE state WHEN 'human' THEN 'human' ELSE 'prospect' END AS author, message AS body

@@ -24,19 +24,23 @@ const BATCH: i64 = 500;
 
 /// A table whose rows stand in the order in which they came, so that the old ones are in front and no index is needed to find them.
 struct Aged {
-    /// Where the next batch after row $1 ends, and the time of its oldest row. $2 is the size of a batch.
+    /// Where the next batch after row $1 ends, the time of its oldest row, and how many of its rows go. $2 is the size of a batch.
     next: &'static str,
-    /// Deletes of the rows after $1 up to $2 those that are older than $3 (settled) or $4 (dead letters).
+    /// Deletes those of the rows after $1 up to $2 that go: they are older than $3 (settled) or $4 (dead letters).
     delete: &'static str,
+    /// The age up to which rows may go.
+    until: fn(Before) -> Timestamp,
 }
 
 macro_rules! aged {
-    ($table:literal, $time:literal, $old:literal) => {
+    ($table:literal, $time:literal, $until:expr, $old:literal) => {
         Aged {
             next: concat!(
-                "SELECT MAX(row), MIN(at) FROM (SELECT rowid AS row, ",
+                "SELECT MAX(row), MIN(at), SUM(goes) FROM (SELECT rowid AS row, ",
                 $time,
-                " AS at FROM ",
+                " AS at, (",
+                $old,
+                ") AS goes FROM ",
                 $table,
                 " WHERE rowid > $1 ORDER BY rowid LIMIT $2)"
             ),
@@ -47,6 +51,7 @@ macro_rules! aged {
                 $old,
                 ")"
             ),
+            until: $until,
         }
     };
 }
@@ -55,11 +60,13 @@ const AGED: [Aged; 3] = [
     aged!(
         "inbox",
         "received_at",
+        |before| before.settled.max(before.dead),
         "(received_at < $3 AND state NOT IN ('pending', 'dead')) OR (received_at < $4 AND state = 'dead')"
     ),
     aged!(
         "outbox",
         "created_at",
+        |before| before.settled.max(before.dead),
         "(created_at < $3 AND state = 'sent' AND status IS NOT 'failed')
              OR (created_at < $4 AND (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed')))"
     ),
@@ -67,6 +74,7 @@ const AGED: [Aged; 3] = [
     aged!(
         "turn",
         "finished_at",
+        |before| before.settled,
         "finished_at < $3 AND $4 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.turn = turn.id)"
     ),
 ];
@@ -111,28 +119,34 @@ impl Store {
 
     /// Goes through a table from its oldest row to the first batch that is all too young.
     async fn forget_aged(&self, table: &Aged, before: Before) -> Result<u64, Error> {
+        let (until, now) = ((table.until)(before), self.now());
         let mut gone = 0;
         let mut after = i64::MIN;
         loop {
-            let next: (Option<i64>, Option<i64>) = sqlx::query_as(table.next)
+            let next: (Option<i64>, Option<i64>, Option<i64>) = sqlx::query_as(table.next)
                 .bind(after)
                 .bind(BATCH)
-                .fetch_one(&self.readers)
-                .await?;
-            let (Some(last), Some(oldest)) = next else {
-                return Ok(gone);
-            };
-            if oldest >= before.settled.max(before.dead).0 {
-                return Ok(gone);
-            }
-            gone += sqlx::query(table.delete)
-                .bind(after)
-                .bind(last)
                 .bind(before.settled.0)
                 .bind(before.dead.0)
-                .execute(&self.writers)
-                .await?
-                .rows_affected();
+                .fetch_one(&self.readers)
+                .await?;
+            let (Some(last), Some(oldest), Some(goes)) = next else {
+                return Ok(gone);
+            };
+            // What seems to come from the future was written while the clock was ahead, and says nothing of what is behind it.
+            if (until.0..=now.0).contains(&oldest) {
+                return Ok(gone);
+            }
+            if goes > 0 {
+                gone += sqlx::query(table.delete)
+                    .bind(after)
+                    .bind(last)
+                    .bind(before.settled.0)
+                    .bind(before.dead.0)
+                    .execute(&self.writers)
+                    .await?
+                    .rows_affected();
+            }
             after = last;
         }
     }

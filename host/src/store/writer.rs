@@ -100,7 +100,8 @@ const GROUP: &str = "nodepath_store_group_operations";
 /// Statements that stay prepared: all of the way of a message, with room for as many again.
 const PREPARED: usize = 128;
 
-/// Pages that the writer keeps in memory, in KiB: the indices of some ten thousand conversations. SQLite's own default is an eighth.
+/// Pages that the writer keeps in memory, in KiB: twice SQLite's own default. After a split of a page SQLite looks through all of them
+/// (`pcache1TruncateUnsafe`), so a larger one costs more than it saves.
 const CACHE_KIB: i64 = 4 << 10;
 
 /// What the log keeps of the disk when it begins anew: as much as it takes at full load, since a file that grows makes each fsync slower.

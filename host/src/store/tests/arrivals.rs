@@ -63,14 +63,15 @@ async fn i2_a_redelivery_changes_nothing_whenever_it_comes() {
 async fn old_rows_go_wherever_they_stand_and_the_young_stay() {
     let mut f = fixture(DeviceSettings::default()).await;
     let old = 1_300_u64;
-    for n in 0..old {
-        let state = if n % 3 == 0 { "dead" } else { "done" };
+    // The first ones were written while the clock was ahead.
+    for n in 0..700 + old {
+        let state = if n % 3 == 700 % 3 { "dead" } else { "done" };
         sqlx::query(
             "INSERT INTO inbox (id, tenant, device, message, state, received_at) VALUES ($1, 't', 'd', '{}', $2, $3)",
         )
         .bind(format!("old{n:04}"))
         .bind(state)
-        .bind(START.0)
+        .bind(if n < 700 { START.0 * 2 } else { START.0 })
         .execute(&f.host.writers)
         .await
         .unwrap();
