@@ -12,7 +12,7 @@
 //! 6. [`delivery`] sends the parts through [`channel`], and tells [`store`] what became of each (T5). After the last one the
 //!    lock is released, or the next turn begins.
 //!
-//! [`model`] has the words and the pure rules that all of them share.
+//! [`model`] has the words and the pure rules that all of them share; `disk` gives the disk its work a little at a time.
 //!
 //! A module uses what stands below it in this list, never the other way; `tests/tidy.rs` holds the table.
 
