@@ -38,6 +38,9 @@ const PASSES: usize = 8;
 /// A pass that copied no more than this has little left to sync, and leaves a moment for the log to begin anew.
 const FEW_PAGES: c_int = 256;
 
+/// What the log has grown by during a pass of a host that is too busy for stretches: they would take longer than the log has room.
+const BUSY_PAGES: c_int = PAGES / 8;
+
 /// The longest that what was copied goes to the disk in stretches. A database of many gigabytes has a stretch for each page.
 const WRITING_BACK: Duration = Duration::from_secs(5);
 
@@ -59,9 +62,6 @@ pub(super) fn watch(conn: &Connection) {
         Ok(())
     }));
 }
-
-/// What the log has grown by during a pass of a host that is too busy for stretches: they would take longer than the log has room.
-const BUSY_PAGES: c_int = PAGES / 8;
 
 /// Asks for checkpoints. The thread that makes them ends with the last of these.
 pub(super) struct Checkpoints {
@@ -185,8 +185,8 @@ impl Copier {
     }
 }
 
-/// A database file, to have it written, for as long as the process lives: to close it would take away the locks of every other connection of this process
-/// to that file (fcntl(2), "record locks").
+/// A database file, to have it written, for as long as the process lives: to close it would take away the locks of every other connection
+/// of this process to that file (fcntl(2), "record locks").
 fn stays_open(path: &Path) -> std::io::Result<&'static File> {
     static FILES: LazyLock<Mutex<HashMap<(u64, u64), &'static File>>> =
         LazyLock::new(Mutex::default);

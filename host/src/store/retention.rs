@@ -70,7 +70,7 @@ const AGED: [Aged; 3] = [
         "(created_at < $3 AND state = 'sent' AND status IS NOT 'failed')
              OR (created_at < $4 AND (state IN ('dead', 'held') OR (state = 'sent' AND status = 'failed')))"
     ),
-    // A conversation's parts are found by its turns.
+    // A conversation's parts are found by its turns. Each statement takes $4, and dead letters are no matter here.
     aged!(
         "turn",
         "finished_at",

@@ -123,6 +123,16 @@ impl Fixture {
         fates.pop().unwrap()
     }
 
+    /// The steps in which SQLite would answer a query.
+    async fn plan(&self, sql: &str) -> Vec<String> {
+        let sql = format!("EXPLAIN QUERY PLAN {sql}");
+        let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&self.host.readers)
+            .await
+            .unwrap();
+        steps.into_iter().map(|(.., step)| step).collect()
+    }
+
     fn next(&mut self) -> Option<Work> {
         self.work.try_recv().ok()
     }

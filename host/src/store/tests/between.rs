@@ -459,12 +459,7 @@ async fn the_open_parts_of_a_conversation_are_found_by_their_index() {
             "inbox_pending (tenant=? AND conversation=?",
         ),
     ] {
-        let sql = format!("EXPLAIN QUERY PLAN {sql}");
-        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .fetch_all(&f.host.readers)
-            .await
-            .unwrap();
-        let plan: Vec<_> = plan.into_iter().map(|(_, _, _, step)| step).collect();
+        let plan = f.plan(sql).await;
         if !plan.iter().any(|step| step.contains(index)) {
             plans.push(plan);
         }

@@ -82,16 +82,7 @@ async fn what_has_failed_is_kept_as_long_as_a_dead_letter() {
 #[tokio::test]
 async fn a_page_of_the_past_is_read_by_its_indexes() {
     let f = fixture(DeviceSettings::default()).await;
-    let sql = format!("EXPLAIN QUERY PLAN {}", reads::HISTORY);
-    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind("c")
-        .bind(0)
-        .bind("")
-        .bind(10)
-        .fetch_all(&f.host.readers)
-        .await
-        .unwrap();
-    let steps: Vec<_> = plan.into_iter().map(|(_, _, _, step)| step).collect();
+    let steps = f.plan(reads::HISTORY).await;
     for index in [
         "inbox_history (conversation=? AND received_at<?)",
         "turn_history (conversation=? AND finished_at<?)",
@@ -104,15 +95,9 @@ async fn a_page_of_the_past_is_read_by_its_indexes() {
 #[tokio::test]
 async fn the_list_of_dead_letters_reads_only_those() {
     let f = fixture(DeviceSettings::default()).await;
-    let sql = format!("EXPLAIN QUERY PLAN {}", dead::DEAD_LETTERS);
-    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(f.tenant.as_str())
-        .bind(10)
-        .fetch_all(&f.host.readers)
-        .await
-        .unwrap();
+    let plan = f.plan(dead::DEAD_LETTERS).await;
     for index in ["inbox_dead", "outbox_dead"] {
-        let found = plan.iter().any(|(.., step)| step.ends_with(index));
+        let found = plan.iter().any(|step| step.ends_with(index));
         assert!(found, "{index}: {plan:?}");
     }
 }
