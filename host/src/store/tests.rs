@@ -301,4 +301,6 @@ mod between;
 mod bursts;
 mod by_hand;
 mod parts;
+mod plans;
+mod tries;
 mod turns;

@@ -78,30 +78,6 @@ async fn what_has_failed_is_kept_as_long_as_a_dead_letter() {
     assert_eq!(f.detail().await.outbox, []);
 }
 
-/// A page of a long conversation costs no more than one of a short one.
-#[tokio::test]
-async fn a_page_of_the_past_is_read_by_its_indexes() {
-    let f = fixture(DeviceSettings::default()).await;
-    let steps = f.plan(reads::HISTORY).await;
-    for index in [
-        "inbox_history (conversation=? AND received_at<?)",
-        "turn_history (conversation=? AND finished_at<?)",
-        "sqlite_autoindex_outbox_2 (turn=?)",
-    ] {
-        assert!(steps.iter().any(|step| step.contains(index)), "{steps:#?}");
-    }
-}
-
-#[tokio::test]
-async fn the_list_of_dead_letters_reads_only_those() {
-    let f = fixture(DeviceSettings::default()).await;
-    let plan = f.plan(dead::DEAD_LETTERS).await;
-    for index in ["inbox_dead", "outbox_dead"] {
-        let found = plan.iter().any(|step| step.ends_with(index));
-        assert!(found, "{index}: {plan:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_damaged_file_is_told() {
     let f = fixture(DeviceSettings::default()).await;
