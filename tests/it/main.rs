@@ -11,6 +11,7 @@ mod conversation;
 mod delivery;
 mod generic;
 mod guests;
+mod kinds;
 mod overlap;
 #[path = "../promises/main.rs"]
 #[expect(dead_code, unused_imports, reason = "the crash tests ask for more")]
