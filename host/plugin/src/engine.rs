@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use wasmtime::{
@@ -12,8 +13,8 @@ use wasmtime::{
 
 use super::Error;
 use super::limits::{
-    ASYNC_STACK, CORE_INSTANCES, KEEP_RESIDENT, MEMORIES, POOL_MEMORY, TABLE_ELEMENTS, TABLES,
-    TICK, WASM_STACK,
+    ASYNC_STACK, CORE_INSTANCES, KEEP_RESIDENT, LINGER, MEMORIES, POOL_MEMORY, TABLE_ELEMENTS,
+    TABLES, TICK, WASM_STACK,
 };
 
 /// Slots that the pool has beyond the most guests that run at once, because a slot is free only a moment after its guest is
@@ -85,8 +86,8 @@ fn surface() -> WasmFeatures {
         | WasmFeatures::CM_ERROR_CONTEXT
 }
 
-/// Advances the epoch on a thread of its own, because a guest that computes leaves no turn to a task. It sleeps while no
-/// guest lives.
+/// Advances the epoch on a thread of its own, because a guest that computes leaves no turn to a task. It sleeps once no
+/// guest has lived for a while: to wake it costs more than a short turn.
 pub(super) struct Ticker {
     thread: Thread,
     stop: Arc<AtomicBool>,
@@ -100,9 +101,13 @@ impl Ticker {
         let handle = thread::Builder::new()
             .name("plugin-ticker".to_owned())
             .spawn(move || {
+                let mut last_lived = Instant::now();
                 while !stopped.load(Ordering::Acquire) {
-                    if *live.borrow() == 0 {
+                    if *live.borrow() != 0 {
+                        last_lived = Instant::now();
+                    } else if last_lived.elapsed() >= LINGER {
                         thread::park();
+                        last_lived = Instant::now();
                         continue;
                     }
                     thread::sleep(TICK);

@@ -25,6 +25,7 @@ mod meter;
 mod overlay;
 mod pace;
 mod prescan;
+mod prompt;
 mod queue;
 mod reads;
 mod registry;
@@ -41,8 +42,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::poll_immediate;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use self::cache::Cache;
 use self::engine::Ticker;
@@ -50,7 +53,7 @@ use self::queue::Queue;
 use self::registry::{Registry, blocking};
 use self::run::{Answer, Call, Finished};
 use self::turn::{Surroundings, taken_apart};
-use self::worker::{Job, Live, Workers};
+use self::worker::{Live, Workers, hold_and_run};
 use nodepath_model::turn::FailureKind;
 use nodepath_model::{Digest, TenantId, Timestamp, TurnFailure};
 
@@ -283,25 +286,31 @@ impl Runtime {
         let shared = &self.0;
         let memory = around.budget.memory_bytes.min(limits::MOST_MEMORY);
         let slot = shared.queue.slot(tenant, memory).await;
-        let (reply, finished) = oneshot::channel();
-        let live = Live::new(&shared.live);
+        let Some(seat) = shared.workers.seat() else {
+            return stopped();
+        };
+        let held = (Live::new(&shared.live), slot);
         shared.ticker.wake();
-        shared.workers.give(Job {
-            plugin: plugin.clone(),
-            call,
-            around,
-            slot,
-            live,
-            reply,
-        });
-        match finished.await {
-            Ok(finished) => finished,
-            Err(_) => Finished::not_run(failure::new(
-                FailureKind::Host,
-                "the host stopped the plugin",
-            )),
+        let mut call = hold_and_run(plugin.clone(), call, around, held, seat.pace()).boxed();
+        if plugin.prompt.is_proved() {
+            if let Some(finished) = poll_immediate(&mut call).await {
+                plugin.prompt.count(finished.steps, finished.cpu);
+                return finished;
+            }
+            // At once, and not when the turn ends: until then its next ones would each take a tick of this thread.
+            plugin.prompt.disprove();
         }
+        let finished = seat.run(call).await.unwrap_or_else(|_| stopped());
+        plugin.prompt.count(finished.steps, finished.cpu);
+        finished
     }
+}
+
+fn stopped() -> Finished {
+    Finished::not_run(failure::new(
+        FailureKind::Host,
+        "the host stopped the plugin",
+    ))
 }
 
 /// A call was answered with another one's answer, which only a fault of this module can bring about.

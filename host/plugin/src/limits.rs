@@ -6,6 +6,9 @@ use std::time::Duration;
 /// waits no longer for it.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
+/// How long the epoch goes on advancing after the last guest is gone.
+pub(super) const LINGER: Duration = Duration::from_millis(100);
+
 /// A turn that has computed for so long computes for long: from here on it queues for the thread. Rust guests answer in well
 /// below 1 ms, and interpreters in a few.
 pub(super) const LONG: Duration = Duration::from_millis(20);

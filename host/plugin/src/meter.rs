@@ -1,7 +1,7 @@
 //! How much a guest has used: CPU time and memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -21,6 +21,7 @@ pub(super) struct CpuMeter(Arc<CpuTimes>);
 struct CpuTimes {
     spent_nanos: AtomicU64,
     resumed_at_nanos: AtomicU64,
+    steps: AtomicU32,
 }
 
 impl CpuMeter {
@@ -31,6 +32,7 @@ impl CpuMeter {
             fn drop(&mut self) {
                 let spent = self.0.since_resumed();
                 self.0.0.spent_nanos.fetch_add(spent, Ordering::Relaxed);
+                self.0.0.steps.fetch_add(1, Ordering::Relaxed);
             }
         }
         let now = thread_nanos();
@@ -42,6 +44,11 @@ impl CpuMeter {
     /// What was counted by the steps before this one.
     pub(super) fn spent(&self) -> Duration {
         Duration::from_nanos(self.0.spent_nanos.load(Ordering::Relaxed))
+    }
+
+    /// How many steps it took.
+    pub(super) fn steps(&self) -> u32 {
+        self.0.steps.load(Ordering::Relaxed)
     }
 
     /// What was counted, with the step that is under way on this thread.

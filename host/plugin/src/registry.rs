@@ -12,6 +12,7 @@ use super::compile::{Compiler, Compiling};
 use super::guest::{self, Guest};
 use super::limits::{LOADED_BYTES, LOADED_COMPONENTS};
 use super::lru::Lru;
+use super::prompt::Promptness;
 use super::{Error, world};
 use nodepath_model::Digest;
 
@@ -20,6 +21,8 @@ use nodepath_model::Digest;
 pub struct Plugin {
     /// What it is known by.
     pub(super) digest: Digest,
+    /// How soon it answers.
+    pub(super) prompt: Promptness,
     pre: ConversationPre<Guest>,
     code_bytes: u64,
 }
@@ -160,6 +163,7 @@ impl Shelf {
         let size = (range.end as usize).saturating_sub(range.start as usize);
         Ok(Plugin {
             digest: digest.clone(),
+            prompt: Promptness::default(),
             pre,
             code_bytes: u64::try_from(size).unwrap_or(u64::MAX),
         })

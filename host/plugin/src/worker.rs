@@ -1,10 +1,14 @@
 //! The threads that guests run on. They are apart from the host's own, so that a guest that computes takes no time from a
-//! webhook; and a call stays on the thread that it began on.
+//! webhook; and a call that came to one of them stays there.
+//!
+//! Only the first step of a plugin that is [proved to be prompt](super::prompt) is run by whoever calls it: to wake a thread
+//! and to be woken by it takes longer than such a turn. What does not end in that step goes on here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use wasmtime::Engine;
@@ -21,21 +25,26 @@ pub(super) struct Workers(Vec<Worker>);
 
 struct Worker {
     jobs: mpsc::UnboundedSender<Job>,
+    pace: Pace,
     load: Arc<AtomicUsize>,
 }
 
-/// A call that waits for its thread. The channel has no bound of its own: each job holds a slot, and those are counted.
-pub(super) struct Job {
-    pub(super) plugin: Plugin,
-    pub(super) call: Call,
-    pub(super) around: Surroundings,
-    pub(super) slot: Slot,
-    pub(super) live: Live,
-    pub(super) reply: oneshot::Sender<Finished>,
+/// A place on a thread.
+pub(super) struct Seat {
+    jobs: mpsc::UnboundedSender<Job>,
+    pace: Pace,
+    one: One,
+}
+
+/// A call that goes on on a thread. The channel has no bound of its own: each call holds a slot, and those are counted.
+struct Job {
+    call: BoxFuture<'static, Finished>,
+    reply: oneshot::Sender<Finished>,
+    one: One,
 }
 
 impl Workers {
-    /// Starts so many threads.
+    /// Starts so many threads, at least one.
     pub(super) fn start(count: usize) -> Result<Self, Error> {
         (0..count.max(1))
             .map(Worker::start)
@@ -43,18 +52,34 @@ impl Workers {
             .map(Self)
     }
 
-    /// Gives a job to the thread with the fewest. If that has ended, which only a panic outside of any guest can bring about,
-    /// the job is dropped and its caller sees that.
-    pub(super) fn give(&self, job: Job) {
-        let Some(worker) = self.0.iter().min_by_key(|worker| worker.load()) else {
-            return;
-        };
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        if worker.jobs.send(job).is_err() {
+    /// A place on the thread with the fewest calls.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        let worker = self.0.iter().min_by_key(|worker| worker.load())?;
+        Some(Seat {
+            jobs: worker.jobs.clone(),
+            pace: worker.pace.clone(),
+            one: One::more(&worker.load),
+        })
+    }
+}
+
+impl Seat {
+    /// How guests share this thread.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace.clone()
+    }
+
+    /// Has the thread run the call to its end. If the thread has ended, which only a panic outside of any guest can bring
+    /// about, the call is dropped and whoever waits sees that.
+    pub(super) fn run(self, call: BoxFuture<'static, Finished>) -> oneshot::Receiver<Finished> {
+        let (reply, finished) = oneshot::channel();
+        let Self { jobs, one, .. } = self;
+        if jobs.send(Job { call, reply, one }).is_err() {
             tracing::error!(
                 "A plugin thread has ended; its turns are refused until the host is restarted"
             );
         }
+        finished
     }
 }
 
@@ -65,17 +90,19 @@ impl Worker {
             .build()
             .map_err(Error::Thread)?;
         let (jobs, waiting) = mpsc::unbounded_channel();
-        let load = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&load);
         thread::Builder::new()
             .name(format!("plugin-{n}"))
             .spawn(move || {
                 Engine::tls_eager_initialize();
                 // When the last sender is gone the set is dropped, and with it every guest that still runs.
-                LocalSet::new().block_on(&runtime, work(waiting, count));
+                LocalSet::new().block_on(&runtime, work(waiting));
             })
             .map_err(Error::Thread)?;
-        Ok(Self { jobs, load })
+        Ok(Self {
+            jobs,
+            pace: Pace::new(),
+            load: Arc::default(),
+        })
     }
 
     fn load(&self) -> usize {
@@ -83,19 +110,21 @@ impl Worker {
     }
 }
 
-async fn work(mut waiting: mpsc::UnboundedReceiver<Job>, load: Arc<AtomicUsize>) {
-    let pace = Pace::new();
+async fn work(mut waiting: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = waiting.recv().await {
-        let (one, pace) = (One(Arc::clone(&load)), pace.clone());
-        tokio::task::spawn_local(async move {
-            job.run(&pace).await;
-            drop(one);
-        });
+        tokio::task::spawn_local(job.run());
     }
 }
 
-/// One job of a thread's load.
+/// One call of a thread's load.
 struct One(Arc<AtomicUsize>);
+
+impl One {
+    fn more(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(load))
+    }
+}
 
 impl Drop for One {
     fn drop(&mut self) {
@@ -106,27 +135,37 @@ impl Drop for One {
 impl Job {
     /// Runs the call until it ends or nobody waits for it any more. A guest comes back to this future at each tick of the
     /// epoch, so a guest that nobody waits for is gone within a tick.
-    async fn run(self, pace: &Pace) {
+    async fn run(self) {
         let Self {
-            plugin,
             call,
-            around,
-            slot,
-            live,
             mut reply,
+            one,
         } = self;
         let finished = tokio::select! {
             biased;
             () = reply.closed() => None,
-            finished = run(&plugin, &call, &around, slot.memory_bytes(), pace) => Some(finished),
+            finished = call => Some(finished),
         };
-        // Whoever learns that the call has ended finds its guest gone and its slot free.
-        drop((live, slot));
+        drop(one);
         if let Some(finished) = finished {
             // Nobody waits any more: then nobody misses it.
             drop(reply.send(finished));
         }
     }
+}
+
+/// Runs one call with what it holds. Whoever learns that it has ended finds its guest gone and its slot free.
+pub(super) async fn hold_and_run(
+    plugin: Plugin,
+    call: Call,
+    around: Surroundings,
+    held: (Live, Slot),
+    pace: Pace,
+) -> Finished {
+    let (live, slot) = held;
+    let finished = run(&plugin, &call, &around, slot.memory_bytes(), &pace).await;
+    drop((live, slot));
+    finished
 }
 
 /// Counts a guest for as long as it lives.
