@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +15,7 @@ pub use crate::http::RenderMetrics;
 use crate::http::{self, AppState};
 use crate::model::Clock;
 use crate::plugin::{Compiler, Runtime, Settings};
-use crate::store::{Host, Retention, Work};
+use crate::store::{Host, Retention, Work, WorkQueue};
 use crate::turn::Turns;
 
 /// How often old rows are looked for. They are counted in days.
@@ -33,7 +32,7 @@ const LAST_SENDS: Duration = Duration::from_secs(5);
 /// A host, ready to run.
 pub struct App {
     host: Arc<Host>,
-    work: UnboundedReceiver<Work>,
+    work: WorkQueue,
     turns: Turns,
     deliveries: Deliveries,
     metrics: Option<RenderMetrics>,

@@ -37,6 +37,7 @@ mod rows;
 mod settle;
 mod sql;
 mod tenants;
+mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -58,13 +59,14 @@ pub use conversations::{
 pub use dead::{DeadLetter, DeadLetters};
 pub use devices::{DeviceChange, NewDevice};
 pub use finish::{Commit, Covered, Finish, Finished, TurnEnd, TurnRecord};
-pub use host::{Host, Work, running_host};
+pub use host::{Host, running_host};
 pub use plugins::{NewPlugin, PluginVersion};
 pub use reads::StoredState;
 pub use recover::Recovered;
 pub use retention::Retention;
 pub use settle::{Settle, Settled};
 pub use tenants::Tenant;
+pub use work::{Work, WorkQueue};
 
 /// Why the store can't do something.
 #[derive(Debug, thiserror::Error)]

@@ -11,10 +11,11 @@ use nodepath::model::secret::Sealer;
 use nodepath::model::{
     Claim, Clock, Credentials, DeviceSettings, Lock, Secret, TenantId, Timestamp, TurnId,
 };
-use nodepath::store::{Accept, ByHand, Covered, Error, Finish, Host, NewDevice, TurnRecord, Work};
+use nodepath::store::{
+    Accept, ByHand, Covered, Error, Finish, Host, NewDevice, TurnRecord, Work, WorkQueue,
+};
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::reference::{MAX_PENDING, Picture, START};
 use crate::words::{Answer, Claimed, End, Hand, Op, Order, Piece, Transition};
@@ -24,7 +25,7 @@ pub(crate) struct Subject {
     host: Host,
     /// A connection of our own, which sees the rows as they are.
     rows: SqliteConnection,
-    work: UnboundedReceiver<Work>,
+    work: WorkQueue,
     clock: Clock,
     dir: tempfile::TempDir,
     restarts: u32,
@@ -209,7 +210,7 @@ impl Subject {
     /// What the commits have told to do since it was asked last.
     async fn orders(&mut self) -> Vec<Order> {
         let mut orders = Vec::new();
-        while let Ok(work) = self.work.try_recv() {
+        while let Some(work) = self.work.try_recv() {
             orders.push(match work {
                 Work::Run(claim) => self.given(*claim).await,
                 Work::Cancel {
@@ -305,7 +306,7 @@ fn folder() -> tempfile::TempDir {
         .unwrap()
 }
 
-async fn open(path: &Path, clock: &Clock) -> (Host, SqliteConnection, UnboundedReceiver<Work>) {
+async fn open(path: &Path, clock: &Clock) -> (Host, SqliteConnection, WorkQueue) {
     let sealer = Sealer::new([7; 32]);
     let (host, work) = Host::open(path, clock.clone(), sealer).await.unwrap();
     let options = SqliteConnectOptions::new().filename(path);

@@ -6,10 +6,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::group::{Group, Mark, Next, Notice};
-use super::host::Work;
 use super::intake::{NewRow, Verdict};
 use super::observe::LockEvent;
 use super::rows::{Row, StateWord};
+use super::work::Work;
 use crate::model::device::Overlap;
 use crate::model::inbound::{IgnoreReason, InboundMessage, OwnerEcho};
 use crate::model::overlap::{Arrival, Situation, SkipReason, State, arrival};

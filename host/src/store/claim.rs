@@ -9,10 +9,10 @@ use rusqlite::{Connection, params};
 
 use super::Error;
 use super::group::{Entry, Group, Mark, Next, Notice};
-use super::host::Work;
 use super::observe::LockEvent;
 use super::rows::{Row, StateWord};
 use super::sql;
+use super::work::Work;
 use super::writer::Stage;
 use crate::model::inbound::InboundMessage;
 use crate::model::overlap::State;

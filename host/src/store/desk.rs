@@ -2,18 +2,15 @@
 //! each of which costs a sleeping core half as much as the fsync. What comes meanwhile goes to a thread that takes all that waits as
 //! one group.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
 
 use super::Error;
 use super::host::start_thread;
-use super::observe::{self, LockEvent};
 use super::writer::{MAX_GROUP, Op, Stopping, Writer};
 
 /// How many operations may wait for the writer. Above that, whoever brings one waits too, and at the webhook's end that is
@@ -28,15 +25,11 @@ pub(super) struct Desk {
     thread: JoinHandle<()>,
     /// Whether another thread of the runtime goes on while one commits.
     may_block: bool,
-    /// What still goes into the log.
-    telling: TaskTracker,
 }
 
 struct Shared {
     /// The writer, while nobody uses it. If it ends badly, it is gone.
     writer: Mutex<Option<Writer>>,
-    /// What became of locks and is not in the log yet, in the order of the commits.
-    untold: Mutex<VecDeque<LockEvent>>,
     #[cfg_attr(
         not(feature = "failpoints"),
         expect(dead_code, reason = "tests ask it how large the next group is to be")
@@ -55,7 +48,6 @@ impl Desk {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let writer = Arc::new(Shared {
             writer: Mutex::new(Some(writer)),
-            untold: Mutex::default(),
             stopping,
         });
         let thread = start_thread("store-writer", path, process_lock, {
@@ -67,7 +59,6 @@ impl Desk {
             writer,
             thread,
             may_block: tokio::runtime::Handle::current().metrics().num_workers() > 1,
-            telling: TaskTracker::new(),
         })
     }
 
@@ -83,32 +74,14 @@ impl Desk {
             Err(op)
         };
         match left {
-            Ok(()) => {
-                self.tell_soon();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(op) => self.queue.send(op).await.map_err(|_| closed()),
         }
-    }
-
-    /// Lets whoever waits for the answer go on before the log is written.
-    fn tell_soon(&self) {
-        if self.writer.untold().is_empty() {
-            return;
-        }
-        let (writer, log) = (
-            self.writer.clone(),
-            tracing::dispatcher::get_default(Clone::clone),
-        );
-        self.telling
-            .spawn(async move { tracing::dispatcher::with_default(&log, || writer.tell()) });
     }
 
     /// Lets the writer finish what waits for it, and closes its connection.
     pub(super) async fn close(self) {
         drop(self.queue);
-        self.telling.close();
-        self.telling.wait().await;
         match tokio::task::spawn_blocking(|| self.thread.join()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => tracing::error!("store: the writer ended badly"),
@@ -131,13 +104,9 @@ impl Shared {
                 );
                 return;
             };
-            let locks = writer.work(std::mem::take(&mut ops));
-            self.untold().extend(locks);
+            writer.work(std::mem::take(&mut ops));
             *place = Some(writer);
-            drop(place);
-            self.tell();
         }
-        self.tell();
         let writer = self
             .writer
             .lock()
@@ -161,20 +130,7 @@ impl Shared {
         };
         let worked = writer.work_at_once(op);
         *place = Some(writer);
-        self.untold().extend(worked?);
-        Ok(())
-    }
-
-    /// Tells the log what it has not been told.
-    fn tell(&self) {
-        self.untold()
-            .drain(..)
-            .for_each(|event| observe::lock(&event));
-    }
-
-    /// It is whole even if whoever told it panicked.
-    fn untold(&self) -> std::sync::MutexGuard<'_, VecDeque<LockEvent>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+        worked
     }
 
     /// Waits for as many operations as a test wants in the group.

@@ -9,10 +9,10 @@ use rusqlite::{Connection, params};
 
 use super::due::DueRows;
 use super::finish::{StateWrite, TagWrite, TimerWrite, TurnWrite};
-use super::host::Work;
 use super::intake::Intake;
 use super::observe::LockEvent;
 use super::rows::{PartRow, Row};
+use super::work::Work;
 use super::writer::{Op, Stage};
 use super::{Error, devices, sql};
 use crate::model::overlap::State;

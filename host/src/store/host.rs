@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::accept::{Accept, Accepted};
 use super::checkpoint::Checkpoints;
@@ -16,26 +16,11 @@ use super::desk::{Desk, closed};
 use super::finish::{Finish, Finished};
 use super::recover::Recovered;
 use super::settle::Settle;
+use super::work::{self, WorkQueue};
 use super::writer::{Op, Stopping, Writer};
 use super::{Error, Store};
 use crate::model::secret::Sealer;
-use crate::model::{Claim, Clock, ConversationId, Part, Timestamp};
-
-/// Something that a commit has decided and that somebody must now do. It comes in the order of the commits.
-#[derive(Debug)]
-pub enum Work {
-    /// Run this turn.
-    Run(Box<Claim>),
-    /// The running turn of this claim can't commit any more; stop it and hand its lock in.
-    Cancel {
-        /// The conversation.
-        conversation: ConversationId,
-        /// The claim.
-        epoch: i64,
-    },
-    /// Send this part; it is written down as being sent.
-    Send(Box<Part>),
-}
+use crate::model::{Clock, Timestamp};
 
 /// How long a commit that failed waits before its next try, at first and at most. A full disk does not heal faster.
 const COMMIT_RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -69,9 +54,7 @@ impl Deref for Host {
 impl Host {
     /// Opens the database as its only host, and takes up what the last one left: its turns run again, and a part that it was
     /// sending is `unknown`.
-    ///
-    /// The receiver brings what is to be done. It is not bounded by itself: it holds at most one entry for each conversation
-    /// with something pending, and the tenants' inboxes are bounded.
+    /// The queue brings what is to be done.
     ///
     /// # Errors
     /// If another process is its host, or it can't be opened.
@@ -79,20 +62,20 @@ impl Host {
         path: &Path,
         clock: Clock,
         sealer: Sealer,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Work>), Error> {
+    ) -> Result<(Self, WorkQueue), Error> {
         let process_lock = lock_process(path).await?;
         fail::fail_point!("open.locked");
         let store = Store::open(path, clock, sealer).await?;
         fail::fail_point!("open.migrated");
         let process_lock = Arc::new(process_lock);
         let (asking, checkpoints) = Checkpoints::start(path, process_lock.clone())?;
-        let (work, todo) = mpsc::unbounded_channel();
+        let (decisions, work) = work::queue();
         let stopping = Arc::new(Stopping::default());
         let due_changed = Arc::new(Notify::new());
         let writer = Writer::connect(
             path,
             store.clock.clone(),
-            work,
+            decisions,
             stopping.clone(),
             due_changed.clone(),
             asking,
@@ -116,7 +99,7 @@ impl Host {
                 recovered,
                 _process_lock: process_lock,
             },
-            todo,
+            work,
         ))
     }
 

@@ -6,10 +6,10 @@ use rusqlite::{Connection, params};
 
 use super::Error;
 use super::group::{Group, Next, Notice};
-use super::host::Work;
 use super::observe::LockEvent;
 use super::rows::PartRow;
 use super::sql;
+use super::work::Work;
 use super::writer::{Op, Stage};
 use crate::model::Event;
 use crate::model::device::UnknownPolicy;

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
 use super::*;
 use crate::model::delivery::{PartBody, PartKind};
 use crate::model::device::{Budget, Fallback, Overlap, UnknownPolicy};
@@ -19,7 +17,7 @@ const START: Timestamp = Timestamp(1_760_433_330_000);
 
 struct Fixture {
     host: Host,
-    work: UnboundedReceiver<Work>,
+    work: WorkQueue,
     clock: Clock,
     device: DeviceId,
     tenant: TenantId,
@@ -134,7 +132,7 @@ impl Fixture {
     }
 
     fn next(&mut self) -> Option<Work> {
-        self.work.try_recv().ok()
+        self.work.try_recv()
     }
 
     fn run(&mut self) -> Claim {

@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::accept::{Accept, Accepted};
 use super::checkpoint::{self, Checkpoints};
 use super::failpoint;
 use super::finish::{Finish, Finished};
 use super::group::{Group, Notice};
-use super::host::Work;
 use super::log_file;
-use super::observe::LockEvent;
 use super::recover::{Recovered, recover};
 use super::settle::Settle;
 use super::sql;
+use super::work::Decisions;
 use super::{BUSY_TIMEOUT, DatabaseError, Error};
 use crate::model::{Clock, Timestamp};
 
@@ -111,7 +110,7 @@ pub(super) struct Writer {
     conn: Connection,
     path: PathBuf,
     clock: Clock,
-    work: mpsc::UnboundedSender<Work>,
+    decisions: Decisions,
     stopping: Arc<Stopping>,
     due_changed: Arc<Notify>,
     checkpoints: Checkpoints,
@@ -124,7 +123,7 @@ impl Writer {
     pub(super) fn connect(
         path: &Path,
         clock: Clock,
-        work: mpsc::UnboundedSender<Work>,
+        decisions: Decisions,
         stopping: Arc<Stopping>,
         due_changed: Arc<Notify>,
         checkpoints: Checkpoints,
@@ -133,7 +132,7 @@ impl Writer {
             conn: connect(path)?,
             path: path.to_owned(),
             clock,
-            work,
+            decisions,
             stopping,
             due_changed,
             checkpoints,
@@ -161,7 +160,7 @@ impl Writer {
 
     /// Commits one operation, unless another process writes now or the connection is broken: nobody waits for that here. Then it is handed
     /// back.
-    pub(super) fn work_at_once(&mut self, op: Op) -> Result<Vec<LockEvent>, Op> {
+    pub(super) fn work_at_once(&mut self, op: Op) -> Result<(), Op> {
         if !self.conn.is_autocommit() || self.conn.busy_timeout(Duration::ZERO).is_err() {
             self.is_quiet = false;
             return Err(op);
@@ -174,31 +173,33 @@ impl Writer {
             tracing::error!(%error, "store: the writer would not wait for other processes any more");
         }
         match done {
-            Ok(done) => Ok(reply_all(vec![op], done)),
+            Ok(answers) => {
+                reply_all(vec![op], answers);
+                Ok(())
+            }
             // Another process writes, or the rollback failed: that is for the thread, which may wait.
             Err(error) if is_busy(&error) || !self.conn.is_autocommit() => Err(op),
             Err(error) => {
                 fail(op, error);
-                Ok(Vec::new())
+                Ok(())
             }
         }
     }
 
     /// Commits a group; if it fails, each operation by itself, so that a bad one fails alone. When the database itself is out of
     /// reach they all fail at once: each would only wait as long again, and whoever delivered it would not get an answer in time.
-    /// Whoever waits has been answered when this returns; what became of locks is still to be told.
-    pub(super) fn work(&mut self, ops: Vec<Op>) -> Vec<LockEvent> {
+    /// Whoever waits has been answered when this returns.
+    pub(super) fn work(&mut self, ops: Vec<Op>) {
         self.reconnect_if_broken();
-        let mut locks = Vec::new();
         match self.commit(&ops) {
-            Ok(done) => locks = reply_all(ops, done),
+            Ok(answers) => reply_all(ops, answers),
             Err(error) if ops.len() == 1 || is_everybodys(&error) => fail_all(ops, error),
             Err(error) => {
                 tracing::warn!(%error, operations = ops.len(), "store: a group failed and is tried one by one");
                 for op in ops {
                     self.reconnect_if_broken();
                     match self.commit(std::slice::from_ref(&op)) {
-                        Ok(done) => locks.extend(reply_all(vec![op], done)),
+                        Ok(answers) => reply_all(vec![op], answers),
                         Err(error) => fail(op, error),
                     }
                 }
@@ -207,11 +208,10 @@ impl Writer {
         if self.checkpoints.ask() {
             self.checkpoints.help(&self.conn);
         }
-        locks
     }
 
     /// Commits, and hands on what was decided.
-    fn commit(&mut self, ops: &[Op]) -> Result<Done, Error> {
+    fn commit(&mut self, ops: &[Op]) -> Result<Vec<Answer>, Error> {
         let (now, started) = (self.clock.now(), Instant::now());
         let stage = self.stopping.stage();
         let result = transaction(&mut self.conn, ops, now, stage);
@@ -231,12 +231,15 @@ impl Writer {
             match notice {
                 Notice::Lock(event) => locks.push(event),
                 Notice::DueChanged => self.due_changed.notify_one(),
-                // Nobody takes work any more once the host stops; the next start finds it in the rows.
-                Notice::Work(work) => drop(self.work.send(work)),
+                Notice::Work(work) => self.decisions.work(work),
             }
         }
+        // Work comes first: it waits for no line of the log.
+        locks
+            .into_iter()
+            .for_each(|event| self.decisions.lock(event));
         failpoint::told(ops);
-        Ok(Done { answers, locks })
+        Ok(answers)
     }
 
     /// A connection whose rollback failed would refuse every later transaction.
@@ -269,12 +272,6 @@ fn ready(conn: Connection) -> Result<Connection, Error> {
     checkpoint::watch(&conn);
     conn.execute("DELETE FROM conversation WHERE false", [])?;
     Ok(conn)
-}
-
-/// What is left to tell of a commit.
-struct Done {
-    answers: Vec<Answer>,
-    locks: Vec<LockEvent>,
 }
 
 /// What an operation is told.
@@ -331,7 +328,7 @@ fn transaction(
 }
 
 /// A caller that has gone away needs no answer; what it brought is committed all the same. Hands back what the log is told afterwards.
-fn reply_all(ops: Vec<Op>, Done { answers, locks }: Done) -> Vec<LockEvent> {
+fn reply_all(ops: Vec<Op>, answers: Vec<Answer>) {
     for (op, answer) in ops.into_iter().zip(answers) {
         match (op, answer) {
             (Op::Accept(_, reply), Answer::Accepted(answer)) => drop(reply.send(answer)),
@@ -341,7 +338,6 @@ fn reply_all(ops: Vec<Op>, Done { answers, locks }: Done) -> Vec<LockEvent> {
             _ => tracing::error!("store: an answer does not fit its operation"),
         }
     }
-    locks
 }
 
 /// Whether an error is the database's and not an operation's: it is locked by another program, full, broken or gone.

@@ -18,7 +18,7 @@ use crate::model::{
 use crate::plugin::Runtime;
 use crate::store::{
     Accept, Accepted, ByHand, ConversationDetail, Fate, Host, NewDevice, NewPlugin, Settle,
-    Settled, Work,
+    Settled, Work, WorkQueue,
 };
 use crate::turn::{Seen, Turns};
 
@@ -40,7 +40,7 @@ pub(super) struct Candidate {
 /// A conversation.
 pub(super) struct Session {
     host: Arc<Host>,
-    work: UnboundedReceiver<Work>,
+    work: WorkQueue,
     turns: Turns,
     seen: UnboundedReceiver<Seen>,
     tenant: TenantId,
@@ -203,7 +203,7 @@ impl Session {
         loop {
             let next = self.host.run_due().await?;
             let mut did_something = false;
-            while let Ok(work) = self.work.try_recv() {
+            while let Some(work) = self.work.try_recv() {
                 self.work_on(work, &mut lines).await?;
                 did_something = true;
             }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Parser as _;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::super::answer::Answer;
 use super::{Compiler, Context, Inputs};
@@ -14,7 +13,7 @@ use crate::model::{
     Clock, Content, ConversationId, DeviceId, Event, InboundMessage, OutboxId, ProspectId,
     Timestamp, Trigger,
 };
-use crate::store::{Accept, Commit, Covered, Finish, Host, TurnEnd, TurnRecord, Work};
+use crate::store::{Accept, Commit, Covered, Finish, Host, TurnEnd, TurnRecord, Work, WorkQueue};
 
 /// 2025-10-14 09:15:30Z
 pub(in crate::cli) const NOW: Timestamp = Timestamp(1_760_433_330_000);
@@ -68,7 +67,7 @@ impl TestContext {
     }
 
     /// A host on this database, which nobody runs.
-    async fn host(&self) -> (Host, UnboundedReceiver<Work>) {
+    async fn host(&self) -> (Host, WorkQueue) {
         let config = self.context.loaded().unwrap().config;
         let (path, sealer) = (config.database_path(), config.sealer().unwrap());
         Host::open(&path, self.context.clock.clone(), sealer)
@@ -137,7 +136,7 @@ impl TestContext {
         };
         let events = vec![Event::Message(message)];
         host.accept(Accept { device, events }).await.unwrap();
-        if let Ok(Work::Run(claim)) = work.try_recv() {
+        if let Some(Work::Run(claim)) = work.try_recv() {
             let finish = Finish {
                 covered: covered(&claim.trigger),
                 record: TurnRecord {
