@@ -1,8 +1,8 @@
 //! Runs tenants' WebAssembly components: what is uploaded is checked, compiled and kept, and each turn runs in a fresh sandbox
 //! under three budgets.
 //!
-//! A guest runs on threads of its own. It reads through [`Reads`] and asks for things through host functions that only buffer;
-//! the buffer comes back as data, for others to commit.
+//! A guest runs on threads of its own, but for the first step of one that has proved to be prompt. It reads through [`Reads`]
+//! and asks for things through host functions that only buffer; the buffer comes back as data, for others to commit.
 //!
 //! **Invariant:** nothing here touches the store or a channel, and nothing outside knows wasmtime.
 

@@ -16,6 +16,7 @@ use nodepath_model::{
 };
 
 /// Everything that a turn is given.
+#[derive(Clone)]
 pub struct TurnInput {
     /// Whose turn it is; tenants share the threads fairly.
     pub tenant: TenantId,

@@ -1,6 +1,7 @@
 //! Turns that go wrong, each in its own way, and guests that would rather not end.
 
 use std::future::pending;
+use std::pin::pin;
 
 use futures_util::future::BoxFuture;
 
@@ -177,13 +178,45 @@ async fn a_host_panic_is_the_hosts_failure_and_the_thread_lives_on() {
         reads: Arc::new(Bad::Panics),
         ..turn("get conversation k")
     };
-    let run = bench.runtime.run(&plugin, input).await;
-    assert_eq!(
-        run.failure().to_string(),
-        "host: the host broke while the plugin called it"
-    );
-    bench.empty().await;
-    assert_eq!(bench.script("reply well").await.texts(), ["well"]);
+    for _ in ["on its own thread", "where it is called"] {
+        let run = bench.runtime.run(&plugin, input.clone()).await;
+        assert_eq!(
+            run.failure().to_string(),
+            "host: the host broke while the plugin called it"
+        );
+        bench.empty().await;
+        assert_eq!(bench.script("reply well").await.texts(), ["well"]);
+        plugin.prompt.prove();
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_guest_answers_where_it_is_called() {
+    let bench = Bench::new();
+    let echo = bench.plugin("echo").await;
+    let run = bench.runtime.run(&echo, turn("hi"));
+    assert!(run.now_or_never().is_none());
+    // On a busy machine a tick may come in between.
+    let at_once = (0..1_000).any(|_| {
+        echo.prompt.prove();
+        let run = bench.runtime.run(&echo, turn("hi"));
+        run.now_or_never().is_some()
+    });
+    assert!(at_once);
+}
+
+#[tokio::test]
+async fn a_prompt_guest_that_computes_goes_on_on_its_own_thread() {
+    let bench = Bench::new();
+    let plugin = bench.plugin("test-loop").await;
+    plugin.prompt.prove();
+    let mut live = bench.runtime.live_instances();
+    let mut run = pin!(bench.runtime.run(&plugin, within(50, 60_000, "hi")));
+    assert!(poll_immediate(run.as_mut()).await.is_none());
+    assert!(!plugin.prompt.is_proved());
+    // Nobody polls it here any more, and it comes to its end all the same.
+    soon(live.wait_for(|count| *count == 0)).await.unwrap();
+    assert_eq!(run.await.failure().kind, FailureKind::CpuBudget);
 }
 
 #[tokio::test]

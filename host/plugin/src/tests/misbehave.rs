@@ -41,11 +41,19 @@ async fn fails_in(name: &str, turn: TurnInput) -> String {
     let bench = Bench::new();
     let bytes = nodepath_test_guests::component(name).unwrap();
     let plugin = bench.load(bytes).await.unwrap();
-    let run = bench.runtime.run(&plugin, turn).await;
+    let why = fails_on(&bench, &plugin, turn.clone()).await;
+    // One that was prompt until now begins on the thread of whoever calls it, and fails no otherwise.
+    plugin.prompt.prove();
+    assert_eq!(fails_on(&bench, &plugin, turn).await, why);
+    why
+}
+
+async fn fails_on(bench: &Bench, plugin: &Plugin, turn: TurnInput) -> String {
+    let run = bench.runtime.run(plugin, turn).await;
     let failure = run.failure();
     assert_eq!(failure.kind.blame(), Blame::Guest);
     assert!(run.memory_peak <= tight().budget.memory_bytes, "{run:?}");
-    is_well(&bench).await;
+    is_well(bench).await;
     failure.to_string()
 }
 
