@@ -44,8 +44,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::poll_immediate;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::cache::Cache;
 use self::engine::Ticker;
@@ -106,6 +107,8 @@ impl Error {
 pub struct Settings {
     /// Threads that guests run on.
     pub workers: usize,
+    /// Threads of the runtime that calls. With more than one, a prompt plugin begins where it is called.
+    pub callers: usize,
     /// The most guests at once, waiting ones among them; one tenant may have half.
     pub max_instances: u32,
     /// The most memory of all guests together, in bytes; one tenant may have half. A guest starts once its whole budget is
@@ -124,8 +127,9 @@ impl Settings {
     #[must_use]
     pub fn new(cache_dir: PathBuf, cache_key: [u8; 32], compiler: Compiler) -> Self {
         Self {
-            // Guests compute on these and nowhere else; more than there are cores would only take turns.
+            // Guests compute for long on these and nowhere else; more than there are cores would only take turns.
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            callers: Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers()),
             // A turn that waits for the store or a model holds an instance but no thread; at 5 MiB for the largest that is
             // 1.3 GiB.
             max_instances: 256,
@@ -147,6 +151,9 @@ struct Shared {
     queue: Queue,
     workers: Workers,
     ticker: Ticker,
+    /// The right to run a first step where it is called. One at a time has it, so that whatever guests do another of the
+    /// callers' threads goes on; where there is no other, nobody has it.
+    here: Semaphore,
     live: watch::Sender<usize>,
 }
 
@@ -164,6 +171,7 @@ impl Runtime {
             registry: Registry::new(engine, cache, settings.compiler)?,
             queue: Queue::new(settings.max_instances, settings.max_memory_bytes),
             workers: Workers::start(settings.workers)?,
+            here: Semaphore::new(usize::from(settings.callers > 1)),
             live,
         })))
     }
@@ -292,13 +300,14 @@ impl Runtime {
         let held = (Live::new(&shared.live), slot);
         shared.ticker.wake();
         let mut call = hold_and_run(plugin.clone(), call, around, held, seat.pace()).boxed();
-        if plugin.prompt.is_proved() {
+        if plugin.prompt.is_proved()
+            && let Ok(_here) = shared.here.try_acquire()
+        {
             if let Some(finished) = poll_immediate(&mut call).await {
                 plugin.prompt.count(finished.steps, finished.cpu);
                 return finished;
             }
-            // At once, and not when the turn ends: until then its next ones would each take a tick of this thread.
-            plugin.prompt.disprove();
+            plugin.prompt.did_not_end();
         }
         let finished = seat.run(call).await.unwrap_or_else(|_| stopped());
         plugin.prompt.count(finished.steps, finished.cpu);

@@ -23,6 +23,10 @@ pub(super) const ASYNC_STACK: usize = 1 << 20;
 /// small parts that a list is made of.
 pub(super) const HOSTCALL_BYTES: usize = 2 << 20;
 
+/// After so many calls of the host the guest's CPU time is looked at. The dearest call takes about a millisecond, and a look
+/// about as long as the cheapest.
+pub(super) const HOST_CALLS_PER_LOOK: u32 = 16;
+
 /// The most resource handles (WASI streams and pollables) that a guest holds. The standard library of Rust holds three.
 pub(super) const HANDLES: usize = 256;
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use super::bindings::{Conversation, handler, manifest};
 use super::failure;
 use super::guest::Guest;
-use super::limits::{HOSTCALL_BYTES, LONG, NO_ROOM_WAIT};
+use super::limits::{HOST_CALLS_PER_LOOK, HOSTCALL_BYTES, LONG, NO_ROOM_WAIT};
 use super::meter::CpuMeter;
 use super::pace::{Pace, Stride};
 use super::registry::Plugin;
@@ -140,9 +140,10 @@ async fn attempt(
 }
 
 /// Sets the bounds of memory, of what one call of the host may carry, and of CPU time.
-fn bound(store: &mut Store<Guest>, cpu: CpuMeter, budget: Duration, stride: Stride) {
+pub(super) fn bound(store: &mut Store<Guest>, cpu: CpuMeter, budget: Duration, stride: Stride) {
     store.limiter(|guest| &mut guest.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
+    let spent = cpu.clone();
     // Called at each tick: the thread is handed back, for the turns beside this one and for whoever wants to cancel it.
     store.epoch_deadline_callback(move |_| {
         let spent = cpu.spent_until_now();
@@ -155,6 +156,17 @@ fn bound(store: &mut Store<Guest>, cpu: CpuMeter, budget: Duration, stride: Stri
             stride.queue()
         };
         Ok(UpdateDeadline::YieldCustom(1, pause))
+    });
+    // The epoch is looked at where a guest loops or calls a function of its own, so calls of the host in a row pass it by.
+    let mut calls = 0_u32;
+    store.call_hook(move |_, hook| {
+        if hook.exiting_host() {
+            calls = calls.wrapping_add(1);
+            if calls.is_multiple_of(HOST_CALLS_PER_LOOK) && spent.spent_until_now() >= budget {
+                return Err(Trap::Interrupt.into());
+            }
+        }
+        Ok(())
     });
 }
 
@@ -191,7 +203,11 @@ async fn perform(
 }
 
 /// Counts the CPU time of each step, and makes way after it.
-async fn step_by_step<F: Future>(cpu: &CpuMeter, stride: &Stride, future: F) -> F::Output {
+pub(super) async fn step_by_step<F: Future>(
+    cpu: &CpuMeter,
+    stride: &Stride,
+    future: F,
+) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
         let polled = cpu.measure(|| future.as_mut().poll(context));

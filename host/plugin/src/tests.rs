@@ -50,6 +50,8 @@ impl Bench {
     fn with_cache(dir: PathBuf) -> Self {
         let settings = Settings {
             workers: 1,
+            // As in a host with two threads, though a test has one.
+            callers: 2,
             max_instances: 16,
             ..Settings::new(dir, [7; 32], Compiler::InProcess)
         };

@@ -2,7 +2,8 @@
 //! webhook; and a call that came to one of them stays there.
 //!
 //! Only the first step of a plugin that is [proved to be prompt](super::prompt) is run by whoever calls it: to wake a thread
-//! and to be woken by it takes longer than such a turn. What does not end in that step goes on here.
+//! and to be woken by it takes longer than such a turn. What does not end in that step goes on here, with its timers still those
+//! of the caller's runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -54,6 +54,7 @@ impl Deref for Host {
 impl Host {
     /// Opens the database as its only host, and takes up what the last one left: its turns run again, and a part that it was
     /// sending is `unknown`.
+    ///
     /// The queue brings what is to be done.
     ///
     /// # Errors

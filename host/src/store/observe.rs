@@ -1,5 +1,5 @@
-//! What the lock tells: the seed's five lines, verbatim and at its levels, and the figures behind them. They are told by the
-//! writer, after the commit and in its order, so the log never says what did not happen.
+//! What the lock tells: the seed's five lines, verbatim and at its levels, and the figures behind them. They are told
+//! by whoever takes the commit's work, in the order of the commits, so the log never says what did not happen.
 
 use metrics::{counter, gauge, histogram};
 

@@ -1,7 +1,10 @@
 //! What commits decide, on its way to whoever does it, and to the log.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::error::{SendError, TryRecvError};
 use tracing::dispatcher::{self, Dispatch};
 
 use super::observe::{self, LockEvent};
@@ -28,16 +31,23 @@ enum Decided {
     Lock(LockEvent),
 }
 
-/// Where the writer puts what a commit has decided.
-pub(super) struct Decisions(mpsc::UnboundedSender<Decided>);
+/// The most lines that wait for whoever takes the work. A log that takes no more lines must hold up the writer, and with it
+/// whoever sends webhooks, before they fill the memory; so many have a few megabytes.
+const UNTOLD: usize = 16_384;
 
-/// What commits have decided, in their order. What became of locks goes to the log as it comes by: so a message's answer and
-/// its turn don't wait for its lines, and no thread is woken for them.
+/// Where the writer puts what a commit has decided.
+pub(super) struct Decisions {
+    sender: mpsc::UnboundedSender<Decided>,
+    untold: Arc<AtomicUsize>,
+}
+
+/// What commits have decided, in their order. What became of locks goes to the log as it comes by: so no answer waits for its
+/// lines, and no thread is woken for those of a webhook.
 ///
-/// It is not bounded by itself: it holds at most one entry of work for each conversation with something pending and a few lines
-/// beside it, and the tenants' inboxes are bounded.
+/// It holds at most one entry of work for each conversation with something pending, and the tenants' inboxes are bounded.
 pub struct WorkQueue {
     decided: mpsc::UnboundedReceiver<Decided>,
+    untold: Arc<AtomicUsize>,
     /// Where whoever opened the store logs.
     log: Dispatch,
 }
@@ -45,18 +55,34 @@ pub struct WorkQueue {
 /// The two ends.
 pub(super) fn queue() -> (Decisions, WorkQueue) {
     let (sender, decided) = mpsc::unbounded_channel();
-    let log = dispatcher::get_default(Clone::clone);
-    (Decisions(sender), WorkQueue { decided, log })
+    let untold = Arc::new(AtomicUsize::new(0));
+    let decisions = Decisions {
+        sender,
+        untold: untold.clone(),
+    };
+    let work = WorkQueue {
+        decided,
+        untold,
+        log: dispatcher::get_default(Clone::clone),
+    };
+    (decisions, work)
 }
 
 impl Decisions {
     /// Nobody takes work any more once the host stops; the next start finds it in the rows.
     pub(super) fn work(&self, work: Work) {
-        drop(self.0.send(Decided::Work(work)));
+        drop(self.sender.send(Decided::Work(work)));
     }
 
     pub(super) fn lock(&self, event: LockEvent) {
-        drop(self.0.send(Decided::Lock(event)));
+        if self.untold.load(Ordering::Relaxed) >= UNTOLD {
+            return observe::lock(&event);
+        }
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        // Nobody takes work any more, and the line is told all the same.
+        if let Err(SendError(Decided::Lock(event))) = self.sender.send(Decided::Lock(event)) {
+            observe::lock(&event);
+        }
     }
 }
 
@@ -89,6 +115,7 @@ impl WorkQueue {
     }
 
     fn tell(&self, event: &LockEvent) {
+        self.untold.fetch_sub(1, Ordering::Relaxed);
         dispatcher::with_default(&self.log, || observe::lock(event));
     }
 }
@@ -96,6 +123,7 @@ impl WorkQueue {
 impl Drop for WorkQueue {
     /// What is left to tell is told. What is left to do is in the rows.
     fn drop(&mut self) {
+        self.decided.close();
         while self.try_recv().is_some() {}
     }
 }

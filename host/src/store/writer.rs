@@ -327,7 +327,7 @@ fn transaction(
     Ok((answers, notices))
 }
 
-/// A caller that has gone away needs no answer; what it brought is committed all the same. Hands back what the log is told afterwards.
+/// A caller that has gone away needs no answer; what it brought is committed all the same.
 fn reply_all(ops: Vec<Op>, answers: Vec<Answer>) {
     for (op, answer) in ops.into_iter().zip(answers) {
         match (op, answer) {

@@ -5,7 +5,14 @@ use std::pin::pin;
 
 use futures_util::future::BoxFuture;
 
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Store, StoreContextMut, Trap};
+
 use super::*;
+use crate::guest::Guest;
+use crate::meter::CpuMeter;
+use crate::pace::Pace;
+use crate::run::{bound, step_by_step};
 use nodepath_model::effect::Scope;
 use nodepath_model::turn::HistoryPage;
 
@@ -213,10 +220,55 @@ async fn a_prompt_guest_that_computes_goes_on_on_its_own_thread() {
     let mut live = bench.runtime.live_instances();
     let mut run = pin!(bench.runtime.run(&plugin, within(50, 60_000, "hi")));
     assert!(poll_immediate(run.as_mut()).await.is_none());
-    assert!(!plugin.prompt.is_proved());
     // Nobody polls it here any more, and it comes to its end all the same.
     soon(live.wait_for(|count| *count == 0)).await.unwrap();
     assert_eq!(run.await.failure().kind, FailureKind::CpuBudget);
+    assert!(!plugin.prompt.is_proved());
+}
+
+/// A component that calls the host so often without a loop, a call of its own, or one of the shims that `wit-component` puts
+/// between: the epoch is looked at nowhere.
+fn calls_in_a_row(calls: usize) -> Vec<u8> {
+    let calls = "call $f ".repeat(calls);
+    let text = format!(
+        r#"(component
+            (import "f" (func $f))
+            (core func $lowered (canon lower (func $f)))
+            (core module $m
+                (import "" "f" (func $f))
+                (func (export "run") {calls}))
+            (core instance $i (instantiate $m (with "" (instance (export "f" (func $lowered))))))
+            (func (export "run") (canon lift (core func $i "run"))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn calls_of_the_host_in_a_row_end_with_the_cpu_budget() {
+    let engine = engine::for_running(1).unwrap();
+    let component = Component::from_binary(&engine, &calls_in_a_row(1_000)).unwrap();
+    let (cpu, stride) = (CpuMeter::default(), Pace::new().stride());
+    let mut linker = Linker::new(&engine);
+    let meter = cpu.clone();
+    let computes = move |_: StoreContextMut<'_, Guest>, (): ()| {
+        let until = meter.spent_until_now() + Duration::from_millis(1);
+        while meter.spent_until_now() < until {}
+        Ok(())
+    };
+    linker.root().func_wrap("f", computes).unwrap();
+    let (_, _, around) = taken_apart(turn("hi"));
+    let budget = Duration::from_millis(50);
+    let mut store = Store::new(&engine, Guest::new(around, 1 << 20));
+    bound(&mut store, cpu.clone(), budget, stride.clone());
+    store.set_epoch_deadline(1);
+    let called = async {
+        let instance = linker.instantiate_async(&mut store, &component).await?;
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+        run.call_async(&mut store, ()).await
+    };
+    let error = step_by_step(&cpu, &stride, called).await.unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&Trap::Interrupt));
+    assert!(cpu.spent() < 4 * budget, "{:?}", cpu.spent());
 }
 
 #[tokio::test]
