@@ -10,9 +10,11 @@ mod reads;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +51,7 @@ struct Inner {
 }
 
 /// Who is shown what a plugin does before its turn commits.
+#[derive(Clone)]
 enum Audience {
     /// The prospect sees signs of presence.
     Prospect(Deliveries),
@@ -259,11 +262,25 @@ impl Inner {
             Err(error) => return nothing_ran(FailureKind::Host, error.to_string()),
         };
         let (presence, signals) = mpsc::unbounded_channel();
-        self.show_presence(claim, signals);
+        let mut shown = Box::pin(self.show_presence(claim, signals).fuse());
         fail::fail_point!("turn.call");
-        self.runtime
-            .run(&plugin, self.input(claim, trigger, presence))
-            .await
+        let input = self.input(claim, trigger, presence);
+        let mut running = pin!(self.runtime.run(&plugin, input));
+        let run = tokio::select! {
+            biased;
+            run = &mut running => run,
+            // The guest is gone, and its answer is on its way.
+            () = &mut shown => running.await,
+        };
+        // What was shown last may take longer than the turn, whose reply waits for nothing of it. A plugin that shows nothing has
+        // nothing left here, and so costs no task.
+        if !shown.is_terminated() && shown.as_mut().now_or_never().is_none() {
+            // Nothing waits for it when the host stops.
+            let stop = self.stop.clone();
+            self.tracker
+                .spawn(async move { stop.run_until_cancelled(shown).await });
+        }
+        run
     }
 
     fn input(
@@ -300,36 +317,26 @@ impl Inner {
         }
     }
 
-    /// Passes on what the plugin shows at once, for as long as it runs.
-    fn show_presence(&self, claim: &Claim, mut signals: mpsc::UnboundedReceiver<Presence>) {
-        match &self.audience {
-            Audience::Prospect(deliveries) => {
-                let (deliveries, device, prospect) = (
-                    deliveries.clone(),
-                    claim.device.id.clone(),
-                    claim.prospect.clone(),
-                );
-                let last = decide::last_provider_id(&claim.trigger);
-                let shown = async move {
-                    while let Some(signal) = signals.recv().await {
+    /// Passes on what the plugin shows at once, until it has ended and nothing is left.
+    fn show_presence(
+        &self,
+        claim: &Claim,
+        mut signals: mpsc::UnboundedReceiver<Presence>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let audience = self.audience.clone();
+        let (device, prospect) = (claim.device.id.clone(), claim.prospect.clone());
+        let last = decide::last_provider_id(&claim.trigger);
+        async move {
+            while let Some(signal) = signals.recv().await {
+                match &audience {
+                    Audience::Prospect(deliveries) => {
                         deliveries
                             .show(&device, &prospect, last.as_deref(), signal)
                             .await;
                     }
-                };
-                // Nothing waits for it when the host stops.
-                let stop = self.stop.clone();
-                self.tracker
-                    .spawn(async move { stop.run_until_cancelled(shown).await });
-            }
-            Audience::Onlooker(onlooker) => {
-                let onlooker = onlooker.clone();
-                self.tracker.spawn(async move {
-                    while let Some(signal) = signals.recv().await {
-                        // Whoever has stopped looking misses nothing.
-                        drop(onlooker.send(Seen::Presence(signal)));
-                    }
-                });
+                    // Whoever has stopped looking misses nothing.
+                    Audience::Onlooker(onlooker) => drop(onlooker.send(Seen::Presence(signal))),
+                }
             }
         }
     }
