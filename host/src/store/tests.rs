@@ -298,6 +298,7 @@ mod arrivals;
 mod between;
 mod bursts;
 mod by_hand;
+mod lines;
 mod parts;
 mod plans;
 mod tries;
