@@ -37,6 +37,9 @@ const MEMORY_EVERY: Duration = Duration::from_millis(500);
 /// Connections that the steady load begins with. More are opened if these are all in use.
 const STEADY_CONNECTIONS: usize = 16;
 
+/// What the host answers from nothing but its being alive.
+const ALIVE: &str = "/healthz";
+
 /// How much earlier than a message is due its timer rings.
 pub(crate) const TIMER: Duration = Duration::from_millis(2);
 
@@ -192,6 +195,36 @@ impl<'a> Driver<'a> {
     /// The open loop: a message every hundredth of a second, whether or not the last one is answered. Each is timed from the
     /// moment at which it was due.
     pub(crate) async fn steady(&self, time: Duration) -> Result<Latency> {
+        let exchanges = self.at_pace(time, async |connection, n, due| {
+            self.exchange(connection, n % CONVERSATIONS, due).await
+        });
+        let mut latency = Latency::default();
+        for exchange in exchanges.await? {
+            latency.note(&exchange);
+        }
+        Ok(latency)
+    }
+
+    /// At the pace of the steady load, requests that the host answers without doing anything: what is left of an ack when there
+    /// is nothing to write down.
+    pub(crate) async fn bare_answers(&self, time: Duration) -> Result<Vec<Duration>> {
+        let answers = self.at_pace(time, async |connection, _, due| {
+            let request = Request::get(ALIVE).header("host", &*self.authority);
+            let answer = connection.send_request(request.body(Full::default())?);
+            let answer = answer.await?;
+            let status = answer.status();
+            answer.into_body().collect().await?;
+            ensure!(status == StatusCode::OK, "{ALIVE} was answered {status}");
+            Ok(due.elapsed())
+        });
+        answers.await
+    }
+
+    async fn at_pace<T>(
+        &self,
+        time: Duration,
+        each: impl AsyncFn(&mut Connection, usize, Instant) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let between = Duration::from_secs(1) / STEADY_RATE;
         let count = time.as_millis() / between.as_millis();
         let pool: RefCell<Vec<Connection>> = RefCell::default();
@@ -200,8 +233,8 @@ impl<'a> Driver<'a> {
             pool.borrow_mut().push(connection);
         }
         let begin = Instant::now() + between;
-        let messages = (0..count as u32).map(|n| {
-            let pool = &pool;
+        let requests = (0..count as u32).map(|n| {
+            let (pool, each) = (&pool, &each);
             let due = begin + between * n;
             async move {
                 // Tokio's timers have whole milliseconds, and are late by up to one: the last ones are waited for awake.
@@ -214,17 +247,12 @@ impl<'a> Driver<'a> {
                     Some(connection) => connection,
                     None => self.connect().await?,
                 };
-                let conversation = n as usize % CONVERSATIONS;
-                let exchange = self.exchange(&mut connection, conversation, due).await?;
+                let done = each(&mut connection, n as usize, due).await?;
                 pool.borrow_mut().push(connection);
-                anyhow::Ok(exchange)
+                anyhow::Ok(done)
             }
         });
-        let mut latency = Latency::default();
-        for exchange in try_join_all(messages).await? {
-            latency.note(&exchange);
-        }
-        Ok(latency)
+        try_join_all(requests).await
     }
 
     /// One message: the webhook, its answer, its reply.

@@ -2,7 +2,8 @@
 //! machine. `cargo xtask bench` builds both and runs this.
 //!
 //! Load and provider run on one thread of this process, so that the host keeps most of two cores. Beside the figures stand two
-//! probes of the same run, of the disk and of the processor: figures of different runs compare by their ratio to those.
+//! probes of the same run, of the disk and of the processor: figures of different runs compare by their ratio to those. A third column shows
+//! what an answer takes for which the host does nothing, since that much of an ack is HTTP and waking up.
 
 mod host;
 mod load;
@@ -47,6 +48,7 @@ struct Plan {
     warm_up: Duration,
     saturation: Duration,
     steady: Duration,
+    bare: Duration,
     rounds: usize,
 }
 
@@ -58,6 +60,7 @@ impl Plan {
                 warm_up: seconds(3),
                 saturation: seconds(8),
                 steady: seconds(8),
+                bare: seconds(2),
                 rounds: 1,
             }
         } else {
@@ -65,6 +68,7 @@ impl Plan {
                 warm_up: seconds(5),
                 saturation: seconds(20),
                 steady: seconds(20),
+                bare: seconds(5),
                 rounds: 3,
             }
         }
@@ -124,7 +128,8 @@ async fn run_round(
     let saturation = driver.saturate(plan.saturation).await?;
     let between = probe::take(site.dir())?;
     let latency = driver.steady(plan.steady).await?;
+    let bare = driver.bare_answers(plan.bare).await?;
     let after = probe::take(site.dir())?;
-    report.add(saturation, latency, &[&before, &between, &after]);
+    report.add(saturation, latency, bare, &[&before, &between, &after]);
     host.stop().await
 }

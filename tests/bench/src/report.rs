@@ -31,6 +31,7 @@ pub(crate) struct Report {
 struct Round {
     saturation: Saturation,
     steady: Latency,
+    bare: Duration,
     fsync: Duration,
     fsync_p99: Duration,
     paced_fsync: Duration,
@@ -55,13 +56,20 @@ impl Report {
         }
     }
 
-    pub(crate) fn add(&mut self, saturation: Saturation, steady: Latency, probes: &[&Probe]) {
+    pub(crate) fn add(
+        &mut self,
+        saturation: Saturation,
+        steady: Latency,
+        mut bare: Vec<Duration>,
+        probes: &[&Probe],
+    ) {
         let mut syncs: Vec<_> = probes.iter().flat_map(|p| p.syncs.clone()).collect();
         let mut paced: Vec<_> = probes.iter().flat_map(|p| p.paced_syncs.clone()).collect();
         let mut hashes: Vec<_> = probes.iter().map(|p| p.hash).collect();
         self.rounds.push(Round {
             saturation,
             steady,
+            bare: percentile(&mut bare, 50),
             fsync: percentile(&mut syncs, 50),
             fsync_p99: percentile(&mut syncs, 99),
             paced_fsync: percentile(&mut paced, 50),
@@ -75,17 +83,18 @@ impl Report {
         );
         println!();
         println!(
-            "| round | fsync p50 / p99 | fsync p50 at {STEADY_RATE}/s | SHA-256 of 1 MiB | messages/s | CPU-µs a message | PSS MiB | ops a commit | ack p50 / p99 (saturated) | reply p50 / p99 (saturated) | ack p50 / p99 ({STEADY_RATE}/s) | reply p50 / p99 ({STEADY_RATE}/s) |"
+            "| round | fsync p50 / p99 | fsync p50 at {STEADY_RATE}/s | bare answer p50 at {STEADY_RATE}/s | SHA-256 of 1 MiB | messages/s | CPU-µs a message | PSS MiB | ops a commit | ack p50 / p99 (saturated) | reply p50 / p99 (saturated) | ack p50 / p99 ({STEADY_RATE}/s) | reply p50 / p99 ({STEADY_RATE}/s) |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         for (n, round) in self.rounds.iter().enumerate() {
             let s = &round.saturation;
             println!(
-                "| {} | {} / {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.1} | {} | {} | {} | {} |",
+                "| {} | {} / {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.1} | {} | {} | {} | {} |",
                 n + 1,
                 millis(round.fsync),
                 millis(round.fsync_p99),
                 millis(round.paced_fsync),
+                millis(round.bare),
                 millis(round.hash),
                 s.throughput(),
                 s.cpu_micros(),
