@@ -18,6 +18,7 @@ pub(super) const PROSPECT: &str = "6281234567890";
 #[derive(serde::Deserialize)]
 struct Answer {
     accepted: usize,
+    skipped: usize,
     duplicates: usize,
     ignored: usize,
     noted: usize,
@@ -133,8 +134,12 @@ impl Script {
             .post(&self.url)
             .header("x-hub-signature-256", signature)
             .body(body);
+        let met = self.transcript.met();
         let response = request.send().await?.error_for_status()?;
-        Ok(response.json().await?)
+        let answer: Answer = response.json().await?;
+        let met = met + answer.accepted + answer.skipped;
+        self.transcript.until_met(met).await;
+        Ok(answer)
     }
 
     async fn released(&self, times: usize) {
