@@ -36,7 +36,9 @@ pub(super) fn prescan(bytes: &[u8]) -> Result<Outside, Error> {
         );
     }
     if !Parser::is_component(bytes) {
-        return refuse("it is not WebAssembly");
+        return refuse(
+            "it is not WebAssembly: build it with `cargo component build` and give the `.wasm` file",
+        );
     }
     let mut scan = Scan::default();
     for payload in Parser::new(0).parse_all(bytes) {

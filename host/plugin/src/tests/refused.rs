@@ -46,11 +46,11 @@ async fn a_good_component_says_what_it_is() {
 async fn what_is_no_component_is_told_what_it_is() {
     assert_eq!(
         why(b"#!/bin/sh\n").await,
-        "the plugin is refused: it is not WebAssembly"
+        "the plugin is refused: it is not WebAssembly: build it with `cargo component build` and give the `.wasm` file"
     );
     assert_eq!(
         why(b"").await,
-        "the plugin is refused: it is not WebAssembly"
+        "the plugin is refused: it is not WebAssembly: build it with `cargo component build` and give the `.wasm` file"
     );
     let module = wat::parse_str("(module)").unwrap();
     assert_eq!(
