@@ -4,7 +4,6 @@ use std::future::pending;
 use std::pin::pin;
 
 use futures_util::future::BoxFuture;
-
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Store, StoreContextMut, Trap};
 
@@ -210,6 +209,27 @@ async fn a_prompt_guest_answers_where_it_is_called() {
         run.now_or_never().is_some()
     });
     assert!(at_once);
+}
+
+/// A guest that keeps its caller's thread leaves another one of the callers' free.
+#[tokio::test]
+async fn one_prompt_guest_at_a_time_runs_where_it_is_called_and_none_where_there_is_no_other_thread()
+ {
+    let bench = Bench::new();
+    let alone = Runtime::new(Settings {
+        callers: 1,
+        ..bench.settings.clone()
+    });
+    let _another = bench.runtime.0.here.try_acquire().unwrap();
+    for runtime in [&bench.runtime, &alone.unwrap()] {
+        let echo = component("echo");
+        let bytes = || async { Ok::<_, io::Error>(echo.clone()) };
+        let echo = runtime.load(&Digest::of(&echo), bytes).await.unwrap();
+        echo.prompt.prove();
+        let mut run = pin!(runtime.run(&echo, turn("hi")));
+        assert!(poll_immediate(run.as_mut()).await.is_none());
+        assert_eq!(run.await.texts(), ["You said: hi"]);
+    }
 }
 
 #[tokio::test]
